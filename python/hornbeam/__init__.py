@@ -1,0 +1,1 @@
+"""hornbeam: a Keras-compatible training framework with a Rust compute core."""

@@ -1,0 +1,1 @@
+//! Deterministic all-reduce between processes: sockets, rendezvous, deadlines. Knows no graph.

@@ -1,0 +1,1 @@
+//! Pure compute kernels on slices and views: no graph, no Python.
