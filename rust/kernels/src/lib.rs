@@ -1,1 +1,11 @@
-//! Pure compute kernels on slices and views: no graph, no Python.
+//! Pure compute kernels on slices and strided views: no graph, no Python.
+//!
+//! Invariants of every kernel here:
+//! * the same bits for any number of threads: work is cut by sizes alone, and partial sums are
+//!   combined in index order;
+//! * a row's result does not depend on how many rows there are;
+//! * no allocation on the hot path: scratch comes from the caller or is kept per thread.
+
+pub mod cpu;
+pub mod dtype;
+pub mod par;
