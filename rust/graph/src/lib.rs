@@ -1,1 +1,19 @@
 //! The symbolic graph: nodes, shapes, autodiff and passes. Knows no kernels and no Python.
+
+pub mod autodiff;
+pub mod compile;
+pub mod dtype;
+pub mod error;
+pub mod literal;
+pub mod node;
+pub mod op;
+pub mod ops;
+pub mod program;
+pub mod shape;
+
+pub use dtype::DType;
+pub use error::{GraphError, Result};
+pub use literal::Literal;
+pub use node::{Node, Tensor, TensorType};
+pub use op::Op;
+pub use program::Program;
