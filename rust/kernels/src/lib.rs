@@ -6,6 +6,8 @@
 //! * a row's result does not depend on how many rows there are;
 //! * no allocation on the hot path: scratch comes from the caller or is kept per thread.
 
+pub mod conv;
 pub mod cpu;
 pub mod dtype;
+pub mod gemm;
 pub mod par;
