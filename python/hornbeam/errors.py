@@ -1,0 +1,45 @@
+"""hornbeam's own error types.
+
+Each is also one of Python's types, the one that a Keras user would catch: code written for Keras
+goes on working, and code that wants to be exact can name the type. This module imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class HornbeamError(Exception):
+    """The base of every error that only hornbeam raises."""
+
+
+class MissingDependencyError(HornbeamError, ImportError):
+    """An optional package is needed for what was asked and is not installed."""
+
+    def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
+        """Name the package, what it is needed for and how to install it.
+
+        Args:
+            package: the name under which pip installs it.
+            purpose: what needs it, such as 'plot_model'.
+            extra: the extra of hornbeam that contains it, if there is one.
+        """
+        how = f'pip install "hornbeam[{extra}]" or pip install {package}'
+        if extra is None:
+            how = f"pip install {package}"
+        super().__init__(f"{purpose} needs the package {package!r}, which is missing: {how}")
+        self.package = package
+
+
+class UnsafeFileError(HornbeamError, ValueError):
+    """A file holds code, or paths outside its folder, and was not opened for that reason."""
+
+
+class ChecksumError(HornbeamError, ValueError):
+    """A downloaded or cached file does not have the digest it should have."""
+
+
+class DownloadError(HornbeamError, OSError):
+    """A file could not be fetched."""
+
+
+class WorkerError(HornbeamError, RuntimeError):
+    """A worker thread or process ended without handing its error over."""
