@@ -5,6 +5,7 @@ use crate::literal::Literal;
 use crate::node::Tensor;
 use crate::op::{Op, VarId};
 use crate::program::{Program, Value};
+use crate::specialise::specialise;
 
 /// Computes an operation on constants; the runtime supplies it through its kernels.
 pub trait Evaluator {
@@ -61,6 +62,6 @@ pub fn compile(
     evaluator: &dyn Evaluator,
     options: Options,
 ) -> Result<Program> {
-    let _ = (request, evaluator, options);
-    todo!("specialise, then the passes")
+    let _ = options;
+    specialise(request, evaluator)
 }

@@ -36,6 +36,22 @@ pub enum GraphError {
     },
 }
 
+impl GraphError {
+    /// The same error, said to be of the layer `scope` unless it names one already.
+    #[must_use]
+    pub fn in_scope(mut self, scope: Option<&str>) -> GraphError {
+        match &mut self {
+            GraphError::Operands { scope: own, .. } | GraphError::NoGradient { scope: own, .. } => {
+                if own.is_none() {
+                    *own = scope.map(str::to_string);
+                }
+            }
+            GraphError::Compile(_) | GraphError::Verify { .. } => {}
+        }
+        self
+    }
+}
+
 /// The crate's result type.
 pub type Result<T> = std::result::Result<T, GraphError>;
 

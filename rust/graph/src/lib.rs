@@ -10,6 +10,7 @@ pub mod op;
 pub mod ops;
 pub mod program;
 pub mod shape;
+mod specialise;
 
 pub use dtype::DType;
 pub use error::{GraphError, Result};
