@@ -1,0 +1,1 @@
+"""Translation of Keras 1 spellings."""
