@@ -32,6 +32,8 @@ pub struct Node {
     pub scope: Option<Arc<str>>,
     /// Whether [`Op::LearningPhase`] is among its ancestors.
     pub uses_learning_phase: bool,
+    /// What must live as long as the node: the storage behind an [`Op::Variable`].
+    pub resource: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
 /// One output of a node: the symbolic tensor.
@@ -85,15 +87,24 @@ impl Node {
     /// When the operands do not fit the operation.
     pub fn build(op: Op, inputs: Vec<Tensor>, scope: Option<Arc<str>>) -> Result<Tensor> {
         let outputs = crate::ops::infer(&op, &inputs, scope.as_deref())?;
-        Ok(Node::with_types(op, inputs, outputs, scope))
+        Ok(Node::with_types(op, inputs, outputs, scope, None))
     }
 
-    /// Builds a node with given output types: for leaves, whose types are not inferred.
-    pub fn with_types(
+    /// Builds a leaf of the given type, which keeps `resource` alive.
+    pub fn leaf(
+        op: Op,
+        ty: TensorType,
+        resource: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    ) -> Tensor {
+        Node::with_types(op, Vec::new(), vec![ty], None, resource)
+    }
+
+    fn with_types(
         op: Op,
         inputs: Vec<Tensor>,
         outputs: Vec<TensorType>,
         scope: Option<Arc<str>>,
+        resource: Option<Arc<dyn std::any::Any + Send + Sync>>,
     ) -> Tensor {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let phase =
