@@ -117,6 +117,7 @@ impl Node {
             outputs,
             scope,
             uses_learning_phase: phase,
+            resource,
         };
         Tensor {
             node: Arc::new(node),
