@@ -48,6 +48,7 @@ pub trait Float:
     + std::ops::Div<Output = Self>
     + std::ops::Neg<Output = Self>
     + std::ops::AddAssign
+    + crate::gemm::Vectors
     + 'static
 {
     /// The run-time tag of the type.

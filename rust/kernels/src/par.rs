@@ -71,3 +71,103 @@ pub fn run(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
         }
     });
 }
+
+/// The border before part `i` when `n` things are cut into `parts` nearly equal parts.
+#[inline]
+pub fn split(n: usize, parts: usize, i: usize) -> usize {
+    n / parts * i + (n % parts).min(i)
+}
+
+/// A pointer that may go to other threads, whose user sees to it that no two of them clash.
+pub struct SendPtr<T>(*mut T);
+
+impl<T> Clone for SendPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SendPtr<T> {}
+
+// SAFETY: the pointer itself is plain data; whoever dereferences it promises to do so soundly.
+unsafe impl<T: Send> Send for SendPtr<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SendPtr<T> {}
+
+impl<T> SendPtr<T> {
+    /// Wraps a pointer.
+    pub fn new(p: *mut T) -> Self {
+        SendPtr(p)
+    }
+
+    /// Wraps a pointer that is only read through.
+    pub fn from_const(p: *const T) -> Self {
+        SendPtr(p.cast_mut())
+    }
+
+    /// The pointer.
+    #[inline]
+    pub fn get(self) -> *mut T {
+        self.0
+    }
+
+    /// The pointer, `count` elements on.
+    ///
+    /// # Safety
+    /// As [`pointer::add`].
+    #[inline]
+    pub unsafe fn add(self, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        SendPtr(unsafe { self.0.add(count) })
+    }
+
+    /// The pointer, `count` elements on, which may be out of bounds.
+    #[inline]
+    pub fn wrapping_add(self, count: usize) -> Self {
+        SendPtr(self.0.wrapping_add(count))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Sets the number of threads until it is dropped; only one such guard lives at a time.
+    pub(crate) struct Guard {
+        before: usize,
+        _lock: std::sync::MutexGuard<'static, ()>,
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            set_num_threads(self.before);
+        }
+    }
+
+    pub(crate) fn threads(n: usize) -> Guard {
+        static LOCK: Mutex<()> = Mutex::new(());
+        let lock = LOCK
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = num_threads();
+        set_num_threads(n);
+        Guard {
+            before,
+            _lock: lock,
+        }
+    }
+
+    #[test]
+    fn split_covers_everything_evenly() {
+        for n in 0..40 {
+            for parts in 1..9 {
+                assert_eq!(split(n, parts, 0), 0);
+                assert_eq!(split(n, parts, parts), n);
+                for i in 0..parts {
+                    let len = split(n, parts, i + 1) - split(n, parts, i);
+                    assert!(len == n / parts || len == n / parts + 1);
+                }
+            }
+        }
+    }
+}

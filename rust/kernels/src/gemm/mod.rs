@@ -7,9 +7,24 @@
 //!
 //! May import `cpu`, `dtype` and `par`.
 
-mod reference;
+mod block;
+mod driver;
+mod simd;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use simd::Vectors;
+
+use crate::cpu::{self, Isa};
+use crate::par::SendPtr;
 
 use crate::dtype::Float;
+use driver::Gemm;
+use simd::Portable;
 
 /// An activation that is applied to the accumulators before they are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -93,12 +108,35 @@ pub fn gemm<T: Float>(
     rsc: usize,
     ep: &Epilogue<'_, T>,
 ) {
+    gemm_on(cpu::isa(), m, n, k, a, rsa, csa, b, rsb, csb, c, rsc, ep);
+}
+
+/// [`gemm`] on an instruction set that this CPU has.
+fn gemm_on<T: Float>(
+    isa: Isa,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[T],
+    rsa: usize,
+    csa: usize,
+    b: &[T],
+    rsb: usize,
+    csb: usize,
+    c: &mut [T],
+    rsc: usize,
+    ep: &Epilogue<'_, T>,
+) {
     if m == 0 || n == 0 {
         return;
     }
     check("A", a.len(), (m, k), (rsa, csa));
     check("B", b.len(), (k, n), (rsb, csb));
     check("C", c.len(), (m, n), (rsc, 1));
+    assert!(
+        rsc >= n || m == 1,
+        "gemm: rows of C, {rsc} apart, overlap for n = {n}"
+    );
     if let Some(bias) = ep.bias {
         assert!(
             bias.len() >= n,
@@ -106,7 +144,27 @@ pub fn gemm<T: Float>(
             bias.len()
         );
     }
-    reference::gemm(m, n, k, a, rsa, csa, b, rsb, csb, c, rsc, ep);
+    let g = Gemm {
+        m,
+        n,
+        k,
+        a: SendPtr::from_const(a.as_ptr()),
+        rsa,
+        csa,
+        b: SendPtr::from_const(b.as_ptr()),
+        rsb,
+        csb,
+        c: SendPtr::new(c.as_mut_ptr()),
+        rsc,
+    };
+    // SAFETY: the lengths were checked, the instruction set is there.
+    unsafe {
+        match isa {
+            Isa::Avx512 => driver::gemm::<T::Avx512>(&g, ep),
+            Isa::Avx2 => driver::gemm::<T::Avx2>(&g, ep),
+            Isa::Portable => driver::gemm::<Portable<T>>(&g, ep),
+        }
+    }
 }
 
 /// `batch` products of one shape: product `i` takes `a[i * bsa..]`, `b[i * bsb..]` and

@@ -1,0 +1,319 @@
+//! A block of `C`: the loops over tiles, the packing of `B` and the memory they use.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+
+use super::simd::{Body, Simd};
+use super::tile::{Seg, TileArgs, mr_max, tile};
+use super::{Act, Epilogue};
+use crate::dtype::Float;
+
+/// Rows that share one pass over `B`'s panels: their part of `A` stays in L2.
+pub(crate) const MC: usize = 256;
+
+/// A product (or one of its `k` blocks) of a few rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'s, T> {
+    /// Base of `A`.
+    pub(crate) a: *const T,
+    /// Distance of neighbours in `k` within `A`.
+    pub(crate) csa: usize,
+    /// The stretches of `k`.
+    pub(crate) segs: &'s [Seg],
+    /// The length of each stretch.
+    pub(crate) seg_len: usize,
+    /// Base of `B` at column 0.
+    pub(crate) b: *const T,
+    /// How `B` lies.
+    pub(crate) layout: Layout,
+    /// Base of `C` at column 0.
+    pub(crate) c: *mut T,
+    /// Columns.
+    pub(crate) n: usize,
+    /// Adds what `C` holds.
+    pub(crate) accumulate: bool,
+    /// The bias of column 0, or null.
+    pub(crate) bias: *const T,
+    /// The activation.
+    pub(crate) act: Act,
+    /// The widest panel in vectors: 2, or more where there are few rows ([`widest`]).
+    pub(crate) wide: usize,
+}
+
+/// How `B` lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layout {
+    /// Row-major with this row stride.
+    Rows(usize),
+    /// In panels of `k` (the number) rows, as [`pack`] lays them.
+    Panels(usize),
+}
+
+/// The widest panel for a product of `m` rows: few rows need many columns to fill the pipeline.
+pub(crate) fn widest(m: usize) -> usize {
+    match m {
+        0 | 1 => 8,
+        2 | 3 => 4,
+        _ => 2,
+    }
+}
+
+/// The width in vectors of the next panel when `left` vectors remain.
+fn panel<S: Simd>(left: usize, wide: usize) -> usize {
+    let many = S::REGISTERS >= 32;
+    match (wide, left) {
+        (8, 8..) if many => 8,
+        (4, 4..) if many => 4,
+        (8, 4..) => 4,
+        (_, 1) => 1,
+        (_, 3) if many => 3,
+        _ => 2,
+    }
+}
+
+/// Calls `f(first column, vectors, columns)` for the panels of `n` columns.
+#[inline]
+fn panels<S: Simd>(n: usize, wide: usize, mut f: impl FnMut(usize, usize, usize)) {
+    let mut j = 0;
+    while j < n {
+        let nv = panel::<S>((n - j).div_ceil(S::LANES), wide);
+        let cols = (nv * S::LANES).min(n - j);
+        f(j, nv, cols);
+        j += cols;
+    }
+}
+
+/// Computes a block whose rows lie at the tabled offsets.
+///
+/// # Safety
+/// The CPU has `S`, and what [`tile`] demands holds for all rows and columns. Both tables have the
+/// same length.
+pub(crate) unsafe fn block<S: Simd>(p: &Block<'_, S::T>, a_rows: &[usize], c_rows: &[usize]) {
+    let m = a_rows.len();
+    debug_assert_eq!(m, c_rows.len());
+    panels::<S>(p.n, p.wide, |j, nv, cols| {
+        let tiles = m.div_ceil(mr_max::<S>(nv));
+        let (b, ldb) = match p.layout {
+            Layout::Rows(stride) => (j, stride),
+            Layout::Panels(k) => (j * k, nv * S::LANES),
+        };
+        let mut i = 0;
+        for t in 0..tiles {
+            let mr = (m - i) / (tiles - t);
+            // SAFETY: the rows `i..i + mr` and the columns `j..j + cols` are the block's.
+            unsafe {
+                let args = TileArgs {
+                    a: p.a,
+                    a_rows: a_rows.as_ptr().add(i),
+                    csa: p.csa,
+                    segs: p.segs,
+                    seg_len: p.seg_len,
+                    b: p.b.add(b),
+                    ldb,
+                    c: p.c.add(j),
+                    c_rows: c_rows.as_ptr().add(i),
+                    cols,
+                    accumulate: p.accumulate,
+                    bias: if p.bias.is_null() {
+                        p.bias
+                    } else {
+                        p.bias.add(j)
+                    },
+                    act: p.act,
+                };
+                tile::<S>(nv, mr, &args);
+                if !matches!(p.act, Act::None | Act::Relu) {
+                    for &row in &c_rows[i..i + mr] {
+                        activate(p.act, p.c.add(row + j), cols);
+                    }
+                }
+            }
+            i += mr;
+        }
+    });
+}
+
+/// Applies an activation to `len` numbers in place.
+///
+/// # Safety
+/// They are valid and nobody else uses them.
+unsafe fn activate<T: Float>(act: Act, p: *mut T, len: usize) {
+    for i in 0..len {
+        // SAFETY: the caller's promise.
+        unsafe { *p.add(i) = act.apply(*p.add(i)) };
+    }
+}
+
+/// [`block`] for any number of rows at regular distances.
+///
+/// # Safety
+/// As [`block`].
+pub(crate) unsafe fn rows<S: Simd>(p: &Block<'_, S::T>, m: usize, rsa: usize, rsc: usize) {
+    let mut a_rows = [MaybeUninit::<usize>::uninit(); MC];
+    let mut c_rows = [MaybeUninit::<usize>::uninit(); MC];
+    let mut i = 0;
+    while i < m {
+        let len = MC.min(m - i);
+        for r in 0..len {
+            a_rows[r].write((i + r) * rsa);
+            c_rows[r].write((i + r) * rsc);
+        }
+        // SAFETY: the first `len` entries were written; the rest is the caller's promise.
+        unsafe {
+            let a = std::slice::from_raw_parts(a_rows.as_ptr().cast(), len);
+            let c = std::slice::from_raw_parts(c_rows.as_ptr().cast(), len);
+            block::<S>(p, a, c);
+        }
+        i += len;
+    }
+}
+
+/// The length of `k x n` packed by [`pack`].
+pub(crate) fn packed_len<S: Simd>(k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(S::LANES)
+}
+
+struct Pack<T> {
+    b: *const T,
+    rsb: usize,
+    csb: usize,
+    k: usize,
+    n: usize,
+    wide: usize,
+    to: *mut T,
+}
+
+impl<T: Float> Body<T> for Pack<T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>>(self) {
+        let p = self;
+        panels::<S>(p.n, p.wide, |j, nv, cols| {
+            let width = nv * S::LANES;
+            // SAFETY: `pack` promises that `b` holds the matrix and `to` the panels.
+            unsafe {
+                let to = p.to.add(j * p.k);
+                let from = p.b.add(j * p.csb);
+                if p.csb == 1 {
+                    for q in 0..p.k {
+                        copy_row::<S>(from.add(q * p.rsb), to.add(q * width), cols);
+                    }
+                } else if p.rsb == 1 {
+                    transpose_panel::<S>(from, p.csb, to, width, p.k, cols);
+                } else {
+                    for q in 0..p.k {
+                        for i in 0..cols {
+                            *to.add(q * width + i) = *from.add(q * p.rsb + i * p.csb);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[inline(always)]
+unsafe fn copy_row<S: Simd>(from: *const S::T, to: *mut S::T, len: usize) {
+    let mut i = 0;
+    // SAFETY: the caller's promise; the mask covers what is left.
+    unsafe {
+        while i + S::LANES <= len {
+            S::store(to.add(i), S::load(from.add(i)));
+            i += S::LANES;
+        }
+        if i < len {
+            let m = S::mask(len - i);
+            S::store_mask(to.add(i), m, S::load_mask(from.add(i), m));
+        }
+    }
+}
+
+/// `to[q * width + i] = from[i * lds + q]` for `q < k`, `i < cols`.
+#[inline(always)]
+unsafe fn transpose_panel<S: Simd>(
+    from: *const S::T,
+    lds: usize,
+    to: *mut S::T,
+    width: usize,
+    k: usize,
+    cols: usize,
+) {
+    let l = S::LANES;
+    let (kf, cf) = (k - k % l, cols - cols % l);
+    // SAFETY: whole squares lie inside, the edges are copied one by one.
+    unsafe {
+        for q in (0..kf).step_by(l) {
+            for i in (0..cf).step_by(l) {
+                S::transpose(from.add(i * lds + q), lds, to.add(q * width + i), width);
+            }
+            for i in cf..cols {
+                for q in q..q + l {
+                    *to.add(q * width + i) = *from.add(i * lds + q);
+                }
+            }
+        }
+        for q in kf..k {
+            for i in 0..cols {
+                *to.add(q * width + i) = *from.add(i * lds + q);
+            }
+        }
+    }
+}
+
+/// Lays the `k x n` matrix at `b` in panels: each holds its columns row by row. Lanes beyond `n` are
+/// left as they are.
+///
+/// # Safety
+/// The CPU has `S`; the matrix is valid for reads and `to` for [`packed_len`] writes.
+pub(crate) unsafe fn pack<S: Simd>(
+    b: *const S::T,
+    rsb: usize,
+    csb: usize,
+    k: usize,
+    n: usize,
+    wide: usize,
+    to: *mut S::T,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        S::call(Pack {
+            b,
+            rsb,
+            csb,
+            k,
+            n,
+            wide,
+            to,
+        })
+    }
+}
+
+/// The epilogue's bias as a pointer, null without one.
+pub(crate) fn bias_ptr<T>(ep: &Epilogue<'_, T>) -> *const T {
+    ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr)
+}
+
+/// A line of the cache, what thread-local memory is made of.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "only its size and alignment matter")] [u64; 8]);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `len` elements of this thread's memory, aligned to 64 bytes and of any content.
+/// Nested calls get memory of their own; it is kept for later calls.
+pub(crate) fn with_scratch<T: Float, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+    let mut buffer = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < lines {
+        buffer.resize(lines, Line([0; 8]));
+    }
+    // SAFETY: the buffer holds at least `len` elements, aligned to 64; any bits are a number.
+    let slice = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<T>(), len) };
+    let out = f(slice);
+    SCRATCH.with_borrow_mut(|stack| stack.push(buffer));
+    out
+}

@@ -1,0 +1,272 @@
+//! One product: the blocks of `k`, what is packed, and who computes what.
+//!
+//! `k` is cut into blocks of at most [`KC`] and these are grouped into stretches of about [`KG`], by
+//! `k` alone. A block is one chain of multiply-adds, a group adds its blocks in order, and `C` adds
+//! its groups in order. Groups may be computed by different threads.
+
+use super::block::{Block, Layout, bias_ptr, pack, packed_len, rows, widest, with_scratch};
+use super::simd::Simd;
+use super::tile::Seg;
+use super::{Act, Epilogue};
+use crate::dtype::Float;
+use crate::par::{self, SendPtr};
+
+/// The longest chain of multiply-adds.
+pub(crate) const KC: usize = 256;
+/// The longest stretch of `k` that is summed in one go.
+const KG: usize = 4096;
+/// Columns of `B` that are packed at a time.
+const NC: usize = 1024;
+/// Work below this many multiply-adds stays on the calling thread.
+pub(crate) const SERIAL: usize = 150_000;
+
+/// The operands of a product.
+#[derive(Clone, Copy)]
+pub(crate) struct Gemm<T> {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a: SendPtr<T>,
+    pub(crate) rsa: usize,
+    pub(crate) csa: usize,
+    pub(crate) b: SendPtr<T>,
+    pub(crate) rsb: usize,
+    pub(crate) csb: usize,
+    pub(crate) c: SendPtr<T>,
+    pub(crate) rsc: usize,
+}
+
+/// Into how many groups `k` is cut.
+fn groups(k: usize) -> usize {
+    k.div_ceil(KG).max(1)
+}
+
+impl<T: Float> Gemm<T> {
+    /// The same product of a part of the rows and columns.
+    fn part(mut self, (i0, i1): (usize, usize), (j0, j1): (usize, usize)) -> Self {
+        // SAFETY: the parts lie inside the operands.
+        unsafe {
+            self.a = self.a.add(i0 * self.rsa);
+            self.b = self.b.add(j0 * self.csb);
+            self.c = self.c.add(i0 * self.rsc + j0);
+        }
+        self.m = i1 - i0;
+        self.n = j1 - j0;
+        self
+    }
+
+    /// The same product of a part of `k`.
+    fn stretch(mut self, (k0, k1): (usize, usize)) -> Self {
+        // SAFETY: the parts lie inside the operands.
+        unsafe {
+            self.a = self.a.add(k0 * self.csa);
+            self.b = self.b.add(k0 * self.rsb);
+        }
+        self.k = k1 - k0;
+        self
+    }
+
+    fn macs(&self) -> usize {
+        self.m * self.n * self.k
+    }
+}
+
+/// The whole product.
+///
+/// # Safety
+/// The CPU has `S`, the operands are valid for their shapes and strides, `C` is nobody else's, and
+/// `ep.bias` has at least `n` elements.
+pub(crate) unsafe fn gemm<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if groups(g.k) == 1 {
+            tasks::<S>(g, ep);
+        } else {
+            grouped::<S>(g, ep);
+        }
+    }
+}
+
+/// A product of several groups: every group but the first goes to memory of its own, and a pass over
+/// `C` adds them.
+unsafe fn grouped<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
+    let count = groups(g.k);
+    let mn = g.m * g.n;
+    let first = Epilogue {
+        bias: None,
+        act: Act::None,
+        accumulate: ep.accumulate,
+    };
+    let other = Epilogue {
+        accumulate: false,
+        ..first
+    };
+    let group = |i: usize, buffer: SendPtr<S::T>| {
+        let mut part = g.stretch((par::split(g.k, count, i), par::split(g.k, count, i + 1)));
+        if i > 0 {
+            part.c = buffer;
+            part.rsc = g.n;
+        }
+        // SAFETY: the caller's promise; the buffer holds `m * n` elements.
+        unsafe { tasks::<S>(&part, if i == 0 { &first } else { &other }) };
+    };
+    // Groups run side by side where a group alone is too little for all threads.
+    if mn * (count - 1) <= 1 << 20 {
+        with_scratch::<S::T, _>(mn * (count - 1), |buffer| {
+            let base = SendPtr::new(buffer.as_mut_ptr());
+            let at = |i: usize| base.wrapping_add(i.saturating_sub(1) * mn);
+            par::run(count, &|i| group(i, at(i)));
+            // SAFETY: the groups are done; the buffers hold them.
+            unsafe { combine::<S::T>(g, ep, count - 1, at(1)) };
+        });
+    } else {
+        with_scratch::<S::T, _>(mn, |buffer| {
+            let base = SendPtr::new(buffer.as_mut_ptr());
+            group(0, base);
+            for i in 1..count {
+                group(i, base);
+                let ep = if i + 1 == count { ep } else { &other };
+                // SAFETY: the group is done; the buffer holds it.
+                unsafe { combine::<S::T>(g, ep, 1, base) };
+            }
+        });
+    }
+}
+
+/// `C = act(C + sum of the buffers in order + bias)`.
+unsafe fn combine<T: Float>(g: &Gemm<T>, ep: &Epilogue<'_, T>, buffers: usize, from: SendPtr<T>) {
+    let parts = if g.m * g.n * buffers < 1 << 15 {
+        1
+    } else {
+        g.m.min(par::num_threads())
+    };
+    par::run(parts, &|t| {
+        for i in par::split(g.m, parts, t)..par::split(g.m, parts, t + 1) {
+            // SAFETY: row `i` of `C` and of the buffers is this task's.
+            unsafe {
+                let c = std::slice::from_raw_parts_mut(g.c.get().add(i * g.rsc), g.n);
+                for p in 0..buffers {
+                    let row = from.get().add((p * g.m + i) * g.n);
+                    let row = std::slice::from_raw_parts(row, g.n);
+                    for (c, &r) in c.iter_mut().zip(row) {
+                        *c += r;
+                    }
+                }
+                finish(c, ep);
+            }
+        }
+    });
+}
+
+/// Adds the bias to a row and applies the activation.
+pub(crate) fn finish<T: Float>(c: &mut [T], ep: &Epilogue<'_, T>) {
+    if let Some(bias) = ep.bias {
+        for (c, &b) in c.iter_mut().zip(bias) {
+            *c += b;
+        }
+    }
+    if ep.act != Act::None {
+        for c in c {
+            *c = ep.act.apply(*c);
+        }
+    }
+}
+
+/// Splits a product of one group over the threads.
+unsafe fn tasks<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
+    let threads = par::num_threads();
+    if threads == 1 || g.macs() < SERIAL {
+        // SAFETY: the caller's promise.
+        unsafe { part::<S>(g, ep) };
+        return;
+    }
+    let (mt, nt) = grid::<S>(g, threads);
+    par::run(mt * nt, &|t| {
+        let (i, j) = (t / nt, t % nt);
+        let rows = (par::split(g.m, mt, i), par::split(g.m, mt, i + 1));
+        let unit = 2 * S::LANES;
+        let units = g.n.div_ceil(unit);
+        let col = |j| (par::split(units, nt, j) * unit).min(g.n);
+        let cols = (col(j), col(j + 1));
+        let ep = Epilogue {
+            bias: ep.bias.map(|b| &b[cols.0..]),
+            ..*ep
+        };
+        // SAFETY: the parts are disjoint pieces of `C`.
+        unsafe { part::<S>(&g.part(rows, cols), &ep) };
+    });
+}
+
+/// Into how many parts rows and columns are cut.
+fn grid<S: Simd>(g: &Gemm<S::T>, threads: usize) -> (usize, usize) {
+    let panels = g.n.div_ceil(2 * S::LANES);
+    let tiles = g.m.div_ceil(8);
+    // A few parts a thread even out what else the machine does, when they are not too small.
+    let want = if g.macs() < 4 * SERIAL * threads {
+        threads
+    } else {
+        2 * threads
+    };
+    if panels >= want && (panels.is_multiple_of(want) || panels >= tiles) {
+        (1, want)
+    } else if tiles >= want {
+        (want, 1)
+    } else {
+        let nt = panels.min(want);
+        (tiles.min(want.div_ceil(nt)), nt)
+    }
+}
+
+/// A product of one group on this thread.
+unsafe fn part<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
+    let wide = widest(g.m);
+    let packs = g.csb != 1 || (g.n > 512 && g.m > 64);
+    let blocks = g.k.div_ceil(KC).max(1);
+    let kc = g.k.div_ceil(blocks);
+    let len = if packs {
+        packed_len::<S>(kc, g.n.min(NC))
+    } else {
+        0
+    };
+    let body = |buffer: *mut S::T| {
+        for p in 0..blocks {
+            let (k0, k1) = (par::split(g.k, blocks, p), par::split(g.k, blocks, p + 1));
+            let last = p + 1 == blocks;
+            for j in (0..g.n).step_by(if packs { NC } else { g.n }) {
+                let n = if packs { NC.min(g.n - j) } else { g.n };
+                // SAFETY: the block of `k` and the columns lie inside the operands.
+                unsafe {
+                    let b = g.b.get().add(k0 * g.rsb + j * g.csb);
+                    if packs {
+                        pack::<S>(b, g.rsb, g.csb, k1 - k0, n, wide, buffer);
+                    }
+                    let bias = if last { bias_ptr(ep) } else { std::ptr::null() };
+                    let block = Block {
+                        a: g.a.get().add(k0 * g.csa),
+                        csa: g.csa,
+                        segs: &[Seg { a: 0, b: 0 }],
+                        seg_len: k1 - k0,
+                        b: if packs { buffer } else { b },
+                        layout: if packs {
+                            Layout::Panels(k1 - k0)
+                        } else {
+                            Layout::Rows(g.rsb)
+                        },
+                        c: g.c.get().add(j),
+                        n,
+                        accumulate: ep.accumulate || p > 0,
+                        bias: if bias.is_null() { bias } else { bias.add(j) },
+                        act: if last { ep.act } else { Act::None },
+                        wide,
+                    };
+                    rows::<S>(&block, g.m, g.rsa, g.rsc);
+                }
+            }
+        }
+    };
+    if packs {
+        with_scratch::<S::T, _>(len, |buffer| body(buffer.as_mut_ptr()));
+    } else {
+        body(std::ptr::null_mut());
+    }
+}
