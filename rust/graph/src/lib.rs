@@ -5,6 +5,7 @@ pub mod compile;
 pub mod dtype;
 pub mod error;
 pub mod literal;
+mod names;
 pub mod node;
 pub mod op;
 pub mod ops;

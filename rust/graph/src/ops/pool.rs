@@ -1,0 +1,80 @@
+//! Pooling over channels-last tensors.
+
+use crate::dtype::DType;
+use crate::node::TensorType;
+use crate::op::{Padding, PoolAttrs};
+use crate::ops::conv::{check_list, expect_dy};
+use crate::ops::operands::{Inferred, Operands, one};
+use crate::shape::{Dim, Shape, show};
+
+fn output(attrs: &PoolAttrs, x: &[Dim]) -> Result<Shape, String> {
+    if x.len() < 3 {
+        return Err(format!(
+            "the input must have axes (samples, spatial.., channels), got shape {}",
+            show(x)
+        ));
+    }
+    let spatial = x.len() - 2;
+    check_list("the window's size", &attrs.size, spatial)?;
+    check_list("strides", &attrs.strides, spatial)?;
+    attrs.padding.check(spatial)?;
+    if let Padding::Explicit(cells) = &attrs.padding {
+        let wide = |(&(before, after), &k): (&(usize, usize), &usize)| before >= k || after >= k;
+        if cells.iter().zip(&attrs.size).any(wide) {
+            return Err(format!(
+                "padding {cells:?} must be narrower than the window {:?}: a window of padding \
+                 alone has no value",
+                attrs.size
+            ));
+        }
+    }
+    let mut shape = vec![x[0]];
+    for i in 0..spatial {
+        let windows = |n| attrs.padding.windows(i, n, attrs.size[i], attrs.strides[i]);
+        let dim = x[i + 1].map(windows).transpose();
+        let dim = dim.map_err(|e| format!("{e} (input {})", show(x)))?;
+        shape.push(dim.map(|w| w.count));
+    }
+    shape.push(x[spatial + 1]);
+    Ok(shape)
+}
+
+pub(super) fn infer_max_pool(attrs: &PoolAttrs, o: &Operands<'_>) -> Inferred {
+    o.count(1)?;
+    let dtype = o.number(0, "the input")?;
+    let shape = output(attrs, o.shape(0))?;
+    let place = TensorType {
+        dtype: DType::I32,
+        shape: shape.clone(),
+    };
+    Ok(vec![TensorType { dtype, shape }, place])
+}
+
+/// Operands `(dy, place, shape of x)`.
+pub(super) fn infer_max_pool_grad(attrs: &PoolAttrs, o: &Operands<'_>) -> Inferred {
+    o.count(3)?;
+    let dtype = o.float(0, "dy")?;
+    if o.dtype(1) != DType::I32 {
+        return Err(format!("the places must be int32, got {}", o.dtype(1)));
+    }
+    let x = o.target(2)?;
+    let want = output(attrs, &x)?;
+    expect_dy(o.shape(0), &want, &x)?;
+    expect_dy(o.shape(1), &want, &x)?;
+    one(dtype, x)
+}
+
+pub(super) fn infer_avg_pool(attrs: &PoolAttrs, o: &Operands<'_>) -> Inferred {
+    o.count(1)?;
+    let dtype = o.float(0, "the input")?;
+    one(dtype, output(attrs, o.shape(0))?)
+}
+
+/// Operands `(dy, shape of x)`.
+pub(super) fn infer_avg_pool_grad(attrs: &PoolAttrs, o: &Operands<'_>) -> Inferred {
+    o.count(2)?;
+    let dtype = o.float(0, "dy")?;
+    let x = o.target(1)?;
+    expect_dy(o.shape(0), &output(attrs, &x)?, &x)?;
+    one(dtype, x)
+}
