@@ -96,9 +96,7 @@ def identity(x: Tensor) -> Tensor: ...
 def stop_gradient(x: Tensor) -> Tensor: ...
 
 # Reductions. Axes may be negative; None is all of them.
-def reduce(
-    op: str, x: Tensor, axes: Sequence[int] | None = None, keepdims: bool = False
-) -> Tensor:
+def reduce(op: str, x: Tensor, axes: Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """One of sum mean prod max min any all."""
 
 def arg_reduce(op: str, x: Tensor, axis: int) -> Tensor:
@@ -182,7 +180,6 @@ def random(
 def gradients(
     outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor] | None = None
 ) -> list[Tensor | None]: ...
-
 def set_scope(name: str | None) -> str | None:
     """Names the layer that nodes built from now on belong to; returns the former name."""
 
