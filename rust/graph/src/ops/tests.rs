@@ -9,12 +9,7 @@ use crate::shape::{Dim, Shape, show};
 
 fn placeholder(dtype: DType, shape: &[Dim]) -> Tensor {
     let shape = shape.to_vec();
-    Node::with_types(
-        Op::Placeholder,
-        vec![],
-        vec![TensorType { dtype, shape }],
-        None,
-    )
+    Node::leaf(Op::Placeholder, TensorType { dtype, shape }, None)
 }
 
 fn floats(shape: &[Dim]) -> Tensor {
