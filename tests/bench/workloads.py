@@ -1,6 +1,7 @@
 """Models, data and sizes of the benches, written against the Keras API alone.
 
-The same code runs under hornbeam and under each peer: only `Api` knows them apart. The data are synthetic, of the shapes and kinds of the data sets the models are known by.
+The same code runs under hornbeam and under each peer: only `Api` knows them apart. The data are
+synthetic, of the shapes and kinds of the data sets the models are known by.
 """
 
 from __future__ import annotations
