@@ -49,7 +49,7 @@ def normalize(x: Any, axis: int = -1, order: int | float = 2) -> np.ndarray:
         order: the order of the norm, as in `numpy.linalg.norm` (2 is Euclidean).
 
     Returns:
-        A new array of the same shape.
+        A new array of the same shape; a vector becomes one row, of shape (1, n).
     """
     x = np.asarray(x)
     norms = np.atleast_1d(np.linalg.norm(x, order, axis))

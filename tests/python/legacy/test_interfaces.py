@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+
 from hornbeam.legacy import interfaces
 
 WEIGHTS = {
