@@ -1,6 +1,7 @@
 //! The symbolic graph: nodes, shapes, autodiff and passes. Knows no kernels and no Python.
 
 pub mod autodiff;
+pub mod build;
 pub mod compile;
 pub mod dtype;
 pub mod error;

@@ -1,6 +1,7 @@
 //! Convolutions over channels-last tensors, and the windows that pooling shares with them.
 
-use crate::op::{ConvAttrs, Epilogue, Padding};
+use crate::op::{ConvAttrs, Epilogue, Op, Padding};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::linalg::check_bias;
 use crate::ops::operands::{Inferred, Operands, merge, one};
 use crate::shape::{Dim, Shape, show};
@@ -202,4 +203,41 @@ pub(super) fn expect_dy(dy: &[Dim], want: &[Dim], x: &[Dim]) -> Result<(), Strin
         show(want),
         show(dy)
     ))
+}
+
+/// A convolution is linear in each operand, and so are its gradients: the gradients of all three
+/// are among the three.
+pub(super) fn grad_conv(attrs: &ConvAttrs, g: &Backward<'_>) -> Grads {
+    let (b, x, kernel, dy) = (&g.b, g.x(0), g.x(1), g.dy()?);
+    let to_x = || {
+        let op = Op::ConvGradInput(attrs.clone());
+        b.op(op, &[dy, kernel, &b.shape_of(x)?])
+    };
+    let to_kernel = || {
+        let op = Op::ConvGradFilter(attrs.clone());
+        b.op(op, &[x, dy, &b.shape_of(kernel)?])
+    };
+    Ok(vec![g.to(0, to_x)?, g.to(1, to_kernel)?])
+}
+
+/// Operands `(dy, kernel, shape of x)`.
+pub(super) fn grad_conv_grad_input(attrs: &ConvAttrs, g: &Backward<'_>) -> Grads {
+    let (b, dy, kernel, dx) = (&g.b, g.x(0), g.x(1), g.dy()?);
+    let to_dy = || b.op(Op::Conv(attrs.clone(), Epilogue::default()), &[dx, kernel]);
+    let to_kernel = || {
+        let op = Op::ConvGradFilter(attrs.clone());
+        b.op(op, &[dx, dy, &b.shape_of(kernel)?])
+    };
+    Ok(vec![g.to(0, to_dy)?, g.to(1, to_kernel)?, None])
+}
+
+/// Operands `(x, dy, shape of kernel)`.
+pub(super) fn grad_conv_grad_filter(attrs: &ConvAttrs, g: &Backward<'_>) -> Grads {
+    let (b, x, dy, dkernel) = (&g.b, g.x(0), g.x(1), g.dy()?);
+    let to_x = || {
+        let op = Op::ConvGradInput(attrs.clone());
+        b.op(op, &[dy, dkernel, &b.shape_of(x)?])
+    };
+    let to_dy = || b.op(Op::Conv(attrs.clone(), Epilogue::default()), &[x, dkernel]);
+    Ok(vec![g.to(0, to_x)?, g.to(1, to_dy)?, None])
 }

@@ -1,7 +1,11 @@
 //! Elementwise operations with broadcasting: unary, binary, select, cast.
 
+use crate::build::Builder;
 use crate::dtype::DType;
-use crate::op::{BinaryOp, UnaryOp};
+use crate::error::GraphError;
+use crate::node::Tensor;
+use crate::op::{BinaryOp, Op, UnaryOp};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, one};
 use crate::shape::{Shape, broadcast};
 
@@ -124,4 +128,183 @@ fn common_shape(o: &Operands<'_>, a: usize, b: usize) -> Result<Shape, String> {
             o.show(b)
         )
     })
+}
+
+/// Gradients use the result rather than the operand where they can: the operand may then die
+/// early, and the forward operation may become an epilogue of what made the operand.
+pub(super) fn grad_unary(op: UnaryOp, g: &Backward<'_>) -> Grads {
+    let (b, x, y, dy) = (&g.b, g.x(0), g.y(0), g.dy()?);
+    g.first(|| match op {
+        UnaryOp::Neg => b.neg(dy),
+        UnaryOp::Abs => b.mul(dy, &b.unary(UnaryOp::Sign, x)?),
+        UnaryOp::Exp => b.mul(dy, &y),
+        UnaryOp::Expm1 => b.mul(dy, &b.binary_scalar(BinaryOp::Add, &y, 1.0)?),
+        UnaryOp::Log => b.div(dy, x),
+        UnaryOp::Log1p => b.div(dy, &b.binary_scalar(BinaryOp::Add, x, 1.0)?),
+        UnaryOp::Sqrt => b.div(&b.scale(dy, 0.5)?, &y),
+        UnaryOp::Rsqrt => {
+            let cube = b.mul(&b.unary(UnaryOp::Square, &y)?, &y)?;
+            b.mul(&b.scale(dy, -0.5)?, &cube)
+        }
+        UnaryOp::Square => b.mul(dy, &b.scale(x, 2.0)?),
+        UnaryOp::Reciprocal => b.mul(&b.neg(dy)?, &b.unary(UnaryOp::Square, &y)?),
+        UnaryOp::Sin => b.mul(dy, &b.unary(UnaryOp::Cos, x)?),
+        UnaryOp::Cos => b.mul(&b.neg(dy)?, &b.unary(UnaryOp::Sin, x)?),
+        UnaryOp::Tan => {
+            let square = b.unary(UnaryOp::Square, &y)?;
+            b.mul(dy, &b.binary_scalar(BinaryOp::Add, &square, 1.0)?)
+        }
+        UnaryOp::Tanh => b.mul(dy, &one_minus(b, &b.unary(UnaryOp::Square, &y)?)?),
+        UnaryOp::Sigmoid => b.mul(dy, &b.mul(&y, &one_minus(b, &y)?)?),
+        UnaryOp::Relu => {
+            let on = b.binary_scalar(BinaryOp::Gt, &y, 0.0)?;
+            b.mul(dy, &b.cast(&on, y.dtype())?)
+        }
+        UnaryOp::Softplus => b.mul(dy, &b.unary(UnaryOp::Sigmoid, x)?),
+        UnaryOp::Erf => {
+            let bell = b.unary(UnaryOp::Exp, &b.neg(&b.unary(UnaryOp::Square, x)?)?)?;
+            b.mul(&b.scale(dy, std::f64::consts::FRAC_2_SQRT_PI)?, &bell)
+        }
+        UnaryOp::Sign
+        | UnaryOp::Floor
+        | UnaryOp::Ceil
+        | UnaryOp::Round
+        | UnaryOp::Not
+        | UnaryOp::IsNan
+        | UnaryOp::IsFinite => unreachable!("is_flat says that these have no gradient"),
+    })
+}
+
+/// Whether a function is piecewise constant, so that nothing flows back through it.
+pub(super) fn is_flat(op: UnaryOp) -> bool {
+    match op {
+        UnaryOp::Sign
+        | UnaryOp::Floor
+        | UnaryOp::Ceil
+        | UnaryOp::Round
+        | UnaryOp::Not
+        | UnaryOp::IsNan
+        | UnaryOp::IsFinite => true,
+        UnaryOp::Neg
+        | UnaryOp::Abs
+        | UnaryOp::Exp
+        | UnaryOp::Expm1
+        | UnaryOp::Log
+        | UnaryOp::Log1p
+        | UnaryOp::Sqrt
+        | UnaryOp::Rsqrt
+        | UnaryOp::Square
+        | UnaryOp::Reciprocal
+        | UnaryOp::Sin
+        | UnaryOp::Cos
+        | UnaryOp::Tan
+        | UnaryOp::Tanh
+        | UnaryOp::Sigmoid
+        | UnaryOp::Relu
+        | UnaryOp::Softplus
+        | UnaryOp::Erf => false,
+    }
+}
+
+fn one_minus(b: &Builder, x: &Tensor) -> Result<Tensor, GraphError> {
+    b.sub(&b.scalar(x.dtype(), 1.0)?, x)
+}
+
+pub(super) fn grad_binary(op: BinaryOp, g: &Backward<'_>) -> Grads {
+    let (b, x, y, z, dz) = (&g.b, g.x(0), g.x(1), g.y(0), g.dy()?);
+    let to_x = || match op {
+        BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mod => Ok(dz.clone()),
+        BinaryOp::Mul => b.mul(dz, y),
+        BinaryOp::Div => b.div(dz, y),
+        BinaryOp::Pow => power_to_base(b, x, y, dz),
+        BinaryOp::Max => b.mul(dz, &chosen(b, BinaryOp::Ge, x, y)?),
+        BinaryOp::Min => b.mul(dz, &chosen(b, BinaryOp::Le, x, y)?),
+        BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or => unreachable!("no gradient"),
+        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
+            unreachable!("no gradient")
+        }
+    };
+    let to_y = || match op {
+        BinaryOp::Add => Ok(dz.clone()),
+        BinaryOp::Sub => b.neg(dz),
+        BinaryOp::Mul => b.mul(dz, x),
+        BinaryOp::Div => b.neg(&b.div(&b.mul(dz, &z)?, y)?),
+        BinaryOp::Mod => b.neg(&b.mul(dz, &b.binary(BinaryOp::FloorDiv, x, y)?)?),
+        BinaryOp::Pow => power_to_exponent(b, x, &z, dz),
+        // Where the operands are equal all of the gradient goes to the first, as in TensorFlow.
+        BinaryOp::Max => b.mul(dz, &chosen(b, BinaryOp::Lt, x, y)?),
+        BinaryOp::Min => b.mul(dz, &chosen(b, BinaryOp::Gt, x, y)?),
+        BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or => unreachable!("no gradient"),
+        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
+            unreachable!("no gradient")
+        }
+    };
+    if op == BinaryOp::FloorDiv || binary_dtype(op, DType::F32) != Ok(DType::F32) {
+        return Ok(g.none());
+    }
+    Ok(vec![
+        g.to(0, || b.sum_like(&to_x()?, x))?,
+        g.to(1, || b.sum_like(&to_y()?, y))?,
+    ])
+}
+
+/// 1 where the comparison holds, else 0.
+fn chosen(b: &Builder, op: BinaryOp, x: &Tensor, y: &Tensor) -> Result<Tensor, GraphError> {
+    b.cast(&b.binary(op, x, y)?, x.dtype())
+}
+
+/// `dz * y * x^(y-1)`; 0 where the exponent is 0, also at `x = 0`, where `x^-1` is infinite.
+fn power_to_base(b: &Builder, x: &Tensor, y: &Tensor, dz: &Tensor) -> Result<Tensor, GraphError> {
+    let less = b.binary(BinaryOp::Pow, x, &b.binary_scalar(BinaryOp::Sub, y, 1.0)?)?;
+    let slope = b.mul(y, &less)?;
+    let exponent = match &y.node.op {
+        Op::Constant(l) => l.uniform(),
+        _ => None,
+    };
+    if exponent.is_some_and(|e| e != 0.0) {
+        return b.mul(dz, &slope);
+    }
+    let zero = b.scalar(y.dtype(), 0.0)?;
+    let flat = b.binary(BinaryOp::Eq, y, &zero)?;
+    b.mul(dz, &b.select(&flat, &zero, &slope)?)
+}
+
+/// `dz * z * log(x)`; 0 where the base is not positive, as in TensorFlow.
+fn power_to_exponent(
+    b: &Builder,
+    x: &Tensor,
+    z: &Tensor,
+    dz: &Tensor,
+) -> Result<Tensor, GraphError> {
+    let positive = b.binary_scalar(BinaryOp::Gt, x, 0.0)?;
+    let safe = b.select(&positive, x, &b.scalar(x.dtype(), 1.0)?)?;
+    b.mul(&b.mul(dz, z)?, &b.unary(UnaryOp::Log, &safe)?)
+}
+
+pub(super) fn grad_select(g: &Backward<'_>) -> Grads {
+    let (b, condition, dz) = (&g.b, g.x(0), g.dy()?);
+    let zero = b.scalar(dz.dtype(), 0.0)?;
+    Ok(vec![
+        None,
+        g.to(1, || b.sum_like(&b.select(condition, dz, &zero)?, g.x(1)))?,
+        g.to(2, || b.sum_like(&b.select(condition, &zero, dz)?, g.x(2)))?,
+    ])
+}
+
+pub(super) fn grad_cast(g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.cast(g.dy()?, g.x(0).dtype()))
+}
+
+pub(super) fn grad_identity(g: &Backward<'_>) -> Grads {
+    g.first(|| g.dy().cloned())
+}
+
+pub(super) fn grad_sigmoid_cross_entropy(g: &Backward<'_>) -> Grads {
+    let (b, logits, targets, dz) = (&g.b, g.x(0), g.x(1), g.dy()?);
+    let to_logits = || {
+        let error = b.sub(&b.unary(UnaryOp::Sigmoid, logits)?, targets)?;
+        b.sum_like(&b.mul(dz, &error)?, logits)
+    };
+    let to_targets = || b.sum_like(&b.mul(dz, &b.neg(logits)?)?, targets);
+    Ok(vec![g.to(0, to_logits)?, g.to(1, to_targets)?])
 }

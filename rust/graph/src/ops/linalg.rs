@@ -1,6 +1,9 @@
 //! Matrix products.
 
-use crate::op::Epilogue;
+use crate::error::GraphError;
+use crate::node::Tensor;
+use crate::op::{Epilogue, Op};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, merge, one};
 use crate::shape::{Dim, broadcast};
 
@@ -71,4 +74,52 @@ pub(super) fn check_bias(o: &Operands<'_>, k: usize, n: Dim) -> Result<(), Strin
         "the bias must have shape {want}, got {}",
         o.show(k)
     ))
+}
+
+/// Gradients of `z = x y`: products of `dz` with the other operand, transposed as needed, summed
+/// over broadcast leading axes.
+pub(super) fn grad_matmul(transpose_a: bool, transpose_b: bool, g: &Backward<'_>) -> Grads {
+    let (b, x, y, dz) = (&g.b, g.x(0), g.x(1), g.dy()?);
+    let to_x = || {
+        let dx = match transpose_a {
+            false => b.matmul(dz, y, false, !transpose_b),
+            true => b.matmul(y, dz, transpose_b, true),
+        };
+        b.sum_like(&dx?, x)
+    };
+    let to_y = || {
+        if let (2, 3.., false) = (y.rank(), x.rank(), transpose_a)
+            && let (Some(k), Some(n)) = (columns(x), columns(dz))
+        {
+            return weight_gradient(transpose_b, g, k, n);
+        }
+        let dy = match transpose_b {
+            false => b.matmul(x, dz, !transpose_a, false),
+            true => b.matmul(dz, x, true, transpose_a),
+        };
+        b.sum_like(&dy?, y)
+    };
+    Ok(vec![g.to(0, to_x)?, g.to(1, to_y)?])
+}
+
+/// The size of the last axis, if it is known and not 0.
+fn columns(t: &Tensor) -> Option<i64> {
+    t.shape()[t.rank() - 1].filter(|&n| n > 0).map(|n| n as i64)
+}
+
+/// The gradient to a matrix that many matrices of `k` columns are multiplied with, giving `n`: one
+/// product over all rows of all of them, rather than a product each and a sum.
+fn weight_gradient(
+    transpose_b: bool,
+    g: &Backward<'_>,
+    k: i64,
+    n: i64,
+) -> Result<Tensor, GraphError> {
+    let b = &g.b;
+    let rows = |t: &Tensor, columns| b.op(Op::Reshape, &[t, &b.ints(&[-1, columns])?]);
+    let (x, dz) = (rows(g.x(0), k)?, rows(g.dy()?, n)?);
+    match transpose_b {
+        false => b.matmul(&x, &dz, true, false),
+        true => b.matmul(&dz, &x, true, false),
+    }
 }

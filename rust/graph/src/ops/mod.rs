@@ -3,6 +3,7 @@
 //! Inference works on symbolic types and serves concrete ones as well. What an operation needs to
 //! know of the *values* of its shape operands comes through [`operands::Operands`].
 
+mod backward;
 pub mod conv;
 mod elementwise;
 mod fused;
@@ -16,12 +17,15 @@ pub(crate) mod reduce;
 mod softmax;
 pub(crate) mod values;
 
+use std::sync::Arc;
+
 use crate::dtype::DType;
 use crate::error::{GraphError, Result};
 use crate::literal::Literal;
-use crate::node::{Tensor, TensorType};
-use crate::op::Op;
+use crate::node::{Node, Tensor, TensorType};
+use crate::op::{Epilogue, Op};
 use crate::shape::{concrete, known};
+use backward::{Backward, Grads};
 use operands::{Inferred, Operands};
 
 pub use values::shape_hint;
@@ -133,6 +137,96 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
 
         Op::Random { dist, dtype, .. } => random::infer_random(*dist, *dtype, o),
         Op::Fused(region) => fused::infer_fused(region, o),
+    }
+}
+
+/// The gradients to a node's operands, as graph nodes, from those to its outputs. An operand that
+/// does not need one, or through which nothing flows, gets `None`.
+///
+/// # Errors
+/// When the operation has no gradient.
+pub fn gradient(
+    node: &Arc<Node>,
+    grads: &[Option<Tensor>],
+    needs: &[bool],
+) -> Result<Vec<Option<Tensor>>> {
+    debug_assert_eq!(
+        (grads.len(), needs.len()),
+        (node.outputs.len(), node.inputs.len())
+    );
+    let g = Backward::new(node, grads, needs);
+    let grads = gradients_of(&g)?;
+    debug_assert!(
+        grads
+            .iter()
+            .zip(&node.inputs)
+            .all(|(d, x)| d
+                .as_ref()
+                .is_none_or(|d| (d.dtype(), d.rank()) == (x.dtype(), x.rank()))),
+        "a gradient of {} has another type or rank than its operand",
+        node.op.name()
+    );
+    Ok(grads)
+}
+
+/// The one table from operations to their gradients.
+fn gradients_of(g: &Backward<'_>) -> Grads {
+    match &g.node.op {
+        Op::Placeholder | Op::Variable(_) | Op::Constant(_) | Op::LearningPhase => Ok(g.none()),
+        Op::StopGradient | Op::ArgReduce { .. } | Op::ShapeOf | Op::Arange(_) => Ok(g.none()),
+        Op::Random { .. } => Ok(g.none()),
+
+        Op::Unary(op) if elementwise::is_flat(*op) => Ok(g.none()),
+        Op::Unary(op) => elementwise::grad_unary(*op, g),
+        Op::Binary(op) => elementwise::grad_binary(*op, g),
+        Op::Select => elementwise::grad_select(g),
+        Op::Cast(_) => elementwise::grad_cast(g),
+        Op::SigmoidCrossEntropy => elementwise::grad_sigmoid_cross_entropy(g),
+        Op::Identity => elementwise::grad_identity(g),
+
+        Op::Reduce { op, axes, keepdims } => reduce::grad_reduce(*op, axes, *keepdims, g),
+        Op::Cumulative {
+            op,
+            axis,
+            exclusive,
+            reverse,
+        } => reduce::grad_cumulative(*op, *axis, *exclusive, *reverse, g),
+        Op::Moments { axes } => reduce::grad_moments(axes, g),
+
+        Op::Reshape => movement::grad_reshape(g),
+        Op::BroadcastTo => movement::grad_broadcast_to(g),
+        Op::SumTo => movement::grad_sum_to(g),
+        Op::Transpose { perm } => movement::grad_transpose(perm, g),
+        Op::Slice(ranges) => movement::grad_slice(ranges, g),
+        Op::SliceGrad(ranges) => movement::grad_slice_grad(ranges, g),
+        Op::Pad { cells, value: _ } => movement::grad_pad(cells, g),
+        Op::Concat { axis } => movement::grad_concat(*axis, g),
+        Op::ConcatGrad { axis, index } => movement::grad_concat_grad(*axis, *index, g),
+        Op::Reverse { axes } => movement::grad_reverse(axes, g),
+        Op::Gather { axis } => movement::grad_gather(*axis, g),
+        Op::ScatterAdd { axis } => movement::grad_scatter_add(*axis, g),
+
+        Op::MatMul {
+            transpose_a,
+            transpose_b,
+            epilogue,
+        } if *epilogue == Epilogue::default() => linalg::grad_matmul(*transpose_a, *transpose_b, g),
+        Op::Conv(attrs, epilogue) if *epilogue == Epilogue::default() => conv::grad_conv(attrs, g),
+        Op::MatMul { .. } | Op::Conv(..) | Op::Fused(_) => {
+            Err(g.unsupported(": it is made by fusion, after differentiation"))
+        }
+        Op::ConvGradInput(attrs) => conv::grad_conv_grad_input(attrs, g),
+        Op::ConvGradFilter(attrs) => conv::grad_conv_grad_filter(attrs, g),
+
+        Op::MaxPool(attrs) => pool::grad_max_pool(attrs, g),
+        Op::MaxPoolGrad(_) => pool::grad_max_pool_grad(g),
+        Op::AvgPool(attrs) => pool::grad_avg_pool(attrs, g),
+        Op::AvgPoolGrad(attrs) => pool::grad_avg_pool_grad(attrs, g),
+
+        Op::Softmax => softmax::grad_softmax(g),
+        Op::LogSoftmax => softmax::grad_log_softmax(g),
+        Op::SoftmaxCrossEntropy => softmax::grad_cross_entropy(g),
+        Op::SparseSoftmaxCrossEntropy => softmax::grad_sparse_cross_entropy(g),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Shapes and the movement of elements: reshape, broadcast, transpose, slices, gather.
 
 use crate::dtype::DType;
-use crate::op::SliceAxis;
+use crate::node::Tensor;
+use crate::op::{Op, SliceAxis};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, merge, one, show_sizes};
 use crate::ops::values::{Num, span};
 use crate::shape::{Dim, Shape, show, size};
@@ -322,4 +324,118 @@ pub(super) fn infer_arange(dtype: DType, o: &Operands<'_>) -> Inferred {
         _ => None,
     };
     one(dtype, vec![len])
+}
+
+/// The operand's own shape again: reshapes, whose elements keep their order.
+pub(super) fn grad_reshape(g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.reshape_like(g.dy()?, g.x(0)))
+}
+
+pub(super) fn grad_broadcast_to(g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.sum_like(g.dy()?, g.x(0)))
+}
+
+pub(super) fn grad_sum_to(g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.broadcast_like(g.dy()?, g.x(0)))
+}
+
+pub(super) fn grad_transpose(perm: &[usize], g: &Backward<'_>) -> Grads {
+    let perm = inverse(perm);
+    g.first(|| g.b.op(Op::Transpose { perm }, &[g.dy()?]))
+}
+
+/// The permutation that undoes `perm`.
+pub(crate) fn inverse(perm: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; perm.len()];
+    perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
+    inverse
+}
+
+pub(super) fn grad_slice(ranges: &[SliceAxis], g: &Backward<'_>) -> Grads {
+    let (b, op) = (&g.b, Op::SliceGrad(ranges.to_vec()));
+    g.first(|| b.op(op, &[g.dy()?, &b.shape_of(g.x(0))?]))
+}
+
+pub(super) fn grad_slice_grad(ranges: &[SliceAxis], g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.op(Op::Slice(ranges.to_vec()), &[g.dy()?]))
+}
+
+pub(super) fn grad_pad(cells: &[(usize, usize)], g: &Backward<'_>) -> Grads {
+    let inner = |&(before, after): &(usize, usize)| SliceAxis {
+        start: Some(before as i64),
+        stop: (after > 0).then_some(-(after as i64)),
+        step: 1,
+    };
+    let ranges = cells.iter().map(inner).collect();
+    g.first(|| g.b.op(Op::Slice(ranges), &[g.dy()?]))
+}
+
+pub(super) fn grad_concat(axis: usize, g: &Backward<'_>) -> Grads {
+    let (b, dy, parts) = (&g.b, g.dy()?, &g.node.inputs);
+    let mut shapes = Vec::new();
+    let mut start = Some(0);
+    let mut grads = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let stop = start.zip(part.shape()[axis]).map(|(s, n)| s + n);
+        grads.push(g.to(index, || {
+            if let (Some(start), Some(stop)) = (start, stop) {
+                return b.op(Op::Slice(cut(dy.rank(), axis, start, stop)), &[dy]);
+            }
+            if shapes.is_empty() {
+                let all = parts.iter().map(|p| b.shape_of(p));
+                shapes = all.collect::<Result<Vec<_>, _>>()?;
+            }
+            let operands: Vec<&Tensor> = std::iter::once(dy).chain(&shapes).collect();
+            b.op(Op::ConcatGrad { axis, index }, &operands)
+        })?);
+        start = stop;
+    }
+    Ok(grads)
+}
+
+/// The ranges that take `start..stop` along one axis and everything along the others.
+fn cut(rank: usize, axis: usize, start: usize, stop: usize) -> Vec<SliceAxis> {
+    let whole = SliceAxis {
+        start: None,
+        stop: None,
+        step: 1,
+    };
+    let mut ranges = vec![whole; rank];
+    ranges[axis].start = Some(start as i64);
+    ranges[axis].stop = Some(stop as i64);
+    ranges
+}
+
+/// Operands `(dy, shapes..)`: zeros in the place of all other parts.
+pub(super) fn grad_concat_grad(axis: usize, index: usize, g: &Backward<'_>) -> Grads {
+    let (b, dz) = (&g.b, g.dy()?);
+    g.first(|| {
+        let zero = b.scalar(dz.dtype(), 0.0)?;
+        let part = |k: usize| match k == index {
+            true => Ok(dz.clone()),
+            false => b.op(Op::BroadcastTo, &[&zero, g.x(k + 1)]),
+        };
+        let parts = (0..g.node.inputs.len() - 1).map(part);
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        b.op(Op::Concat { axis }, &parts.iter().collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn grad_reverse(axes: &[usize], g: &Backward<'_>) -> Grads {
+    let axes = axes.to_vec();
+    g.first(|| g.b.op(Op::Reverse { axes }, &[g.dy()?]))
+}
+
+pub(super) fn grad_gather(axis: usize, g: &Backward<'_>) -> Grads {
+    let b = &g.b;
+    g.first(|| {
+        let shape = b.shape_of(g.x(0))?;
+        b.op(Op::ScatterAdd { axis }, &[g.x(1), g.dy()?, &shape])
+    })
+}
+
+/// Operands `(indices, dy, shape)`.
+pub(super) fn grad_scatter_add(axis: usize, g: &Backward<'_>) -> Grads {
+    let to_dy = || g.b.op(Op::Gather { axis }, &[g.dy()?, g.x(0)]);
+    Ok(vec![None, g.to(1, to_dy)?, None])
 }

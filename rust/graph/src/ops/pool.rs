@@ -2,7 +2,8 @@
 
 use crate::dtype::DType;
 use crate::node::TensorType;
-use crate::op::{Padding, PoolAttrs};
+use crate::op::{Op, Padding, PoolAttrs};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::conv::{check_list, expect_dy};
 use crate::ops::operands::{Inferred, Operands, one};
 use crate::shape::{Dim, Shape, show};
@@ -77,4 +78,23 @@ pub(super) fn infer_avg_pool_grad(attrs: &PoolAttrs, o: &Operands<'_>) -> Inferr
     let x = o.target(1)?;
     expect_dy(o.shape(0), &output(attrs, &x)?, &x)?;
     one(dtype, x)
+}
+
+pub(super) fn grad_max_pool(attrs: &PoolAttrs, g: &Backward<'_>) -> Grads {
+    let (b, op) = (&g.b, Op::MaxPoolGrad(attrs.clone()));
+    g.first(|| b.op(op, &[g.dy()?, &g.y(1), &b.shape_of(g.x(0))?]))
+}
+
+pub(super) fn grad_max_pool_grad(g: &Backward<'_>) -> Grads {
+    Err(g.unsupported(": second derivatives of max pooling cannot be taken; use average pooling"))
+}
+
+pub(super) fn grad_avg_pool(attrs: &PoolAttrs, g: &Backward<'_>) -> Grads {
+    let (b, op) = (&g.b, Op::AvgPoolGrad(attrs.clone()));
+    g.first(|| b.op(op, &[g.dy()?, &b.shape_of(g.x(0))?]))
+}
+
+/// Operands `(dy, shape of x)`: linear in dy.
+pub(super) fn grad_avg_pool_grad(attrs: &PoolAttrs, g: &Backward<'_>) -> Grads {
+    g.first(|| g.b.op(Op::AvgPool(attrs.clone()), &[g.dy()?]))
 }

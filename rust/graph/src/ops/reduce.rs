@@ -1,8 +1,11 @@
 //! Reductions: sums, means, extremes, moments, and running sums.
 
+use crate::build::Builder;
 use crate::dtype::DType;
-use crate::node::TensorType;
-use crate::op::ReduceOp;
+use crate::error::GraphError;
+use crate::node::{Tensor, TensorType};
+use crate::op::{BinaryOp, CumOp, Op, ReduceOp};
+use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, one};
 use crate::shape::{Dim, Shape};
 
@@ -83,4 +86,99 @@ pub(super) fn infer_moments(axes: &[usize], o: &Operands<'_>) -> Inferred {
     let shape = reduced(o.shape(0), axes, false);
     let moment = TensorType { dtype, shape };
     Ok(vec![moment.clone(), moment])
+}
+
+pub(super) fn grad_reduce(op: ReduceOp, axes: &[usize], keepdims: bool, g: &Backward<'_>) -> Grads {
+    let (b, x, dy) = (&g.b, g.x(0), g.dy()?);
+    let put_back = |t: &Tensor| match keepdims {
+        true => Ok(t.clone()),
+        false => b.expand_reduced(t, x, axes),
+    };
+    g.first(|| match op {
+        ReduceOp::Sum => b.broadcast_like(&put_back(dy)?, x),
+        ReduceOp::Mean => {
+            let share = b.div(dy, &b.count(x, axes)?)?;
+            b.broadcast_like(&put_back(&share)?, x)
+        }
+        ReduceOp::Prod => grad_prod(b, x, axes, &put_back(dy)?),
+        // Elements that tie for the extreme share the gradient equally, as in TensorFlow.
+        ReduceOp::Max | ReduceOp::Min => {
+            let extreme = b.binary(BinaryOp::Eq, x, &put_back(&g.y(0))?)?;
+            let extreme = b.cast(&extreme, x.dtype())?;
+            let ties = b.reduce(ReduceOp::Sum, &extreme, axes, true)?;
+            b.mul(&extreme, &b.div(&put_back(dy)?, &ties)?)
+        }
+        ReduceOp::Any | ReduceOp::All => unreachable!("bool results take no gradient"),
+    })
+}
+
+/// The gradient of a product: for each element the product of all others, from running products
+/// before and after it, so that zeros need no division. `dy` keeps the reduced axes.
+fn grad_prod(b: &Builder, x: &Tensor, axes: &[usize], dy: &Tensor) -> Result<Tensor, GraphError> {
+    // One axis at a time: partial[i] is the product over the first i axes.
+    let mut partial = vec![x.clone()];
+    for &axis in axes {
+        let last = &partial[partial.len() - 1];
+        partial.push(b.reduce(ReduceOp::Prod, last, &[axis], true)?);
+    }
+    let mut grad = dy.clone();
+    for (&axis, part) in axes.iter().zip(&partial).rev() {
+        let running = |reverse| {
+            let op = Op::Cumulative {
+                op: CumOp::Prod,
+                axis,
+                exclusive: true,
+                reverse,
+            };
+            b.op(op, &[part])
+        };
+        grad = b.mul(&grad, &b.mul(&running(false)?, &running(true)?)?)?;
+    }
+    Ok(grad)
+}
+
+/// Through a running product by division: with y the result, `dx = cumsum(dy * y) / x` from the
+/// other end. An element that is 0 gets the gradient 0, as in TensorFlow.
+pub(super) fn grad_cumulative(
+    op: CumOp,
+    axis: usize,
+    exclusive: bool,
+    reverse: bool,
+    g: &Backward<'_>,
+) -> Grads {
+    let (b, x, dy) = (&g.b, g.x(0), g.dy()?);
+    let back = Op::Cumulative {
+        op: CumOp::Sum,
+        axis,
+        exclusive,
+        reverse: !reverse,
+    };
+    g.first(|| match op {
+        CumOp::Sum => b.op(back, &[dy]),
+        CumOp::Prod => {
+            let sums = b.op(back, &[&b.mul(dy, &g.y(0))?])?;
+            let zero = b.scalar(x.dtype(), 0.0)?;
+            let at_zero = b.binary(BinaryOp::Eq, x, &zero)?;
+            b.select(&at_zero, &zero, &b.div(&sums, x)?)
+        }
+    })
+}
+
+/// `dx = dmean / n + dvar * 2 (x - mean) / n`.
+pub(super) fn grad_moments(axes: &[usize], g: &Backward<'_>) -> Grads {
+    let (b, x) = (&g.b, g.x(0));
+    g.first(|| {
+        let n = b.count(x, axes)?;
+        let share = |t: &Tensor| b.expand_reduced(&b.div(t, &n)?, x, axes);
+        let from_variance = |d: &Tensor| {
+            let centred = b.sub(x, &b.expand_reduced(&g.y(0), x, axes)?)?;
+            b.mul(&centred, &b.scale(&share(d)?, 2.0)?)
+        };
+        match (g.grad(0), g.grad(1)) {
+            (Some(mean), Some(variance)) => b.add(&from_variance(variance)?, &share(mean)?),
+            (Some(mean), None) => b.broadcast_like(&share(mean)?, x),
+            (None, Some(variance)) => from_variance(variance),
+            (None, None) => Err(g.unsupported(" there")),
+        }
+    })
 }
