@@ -80,7 +80,9 @@ lint: $(VENV)/.built $(VENV)/.dev ## Formatting, lints and types, without the te
 
 check: lint $(if $(filter fast,$(TESTS)),test-fast) ## What CI runs: lint and the fast tests
 
-bench: $(VENV)/.built ## Time the workloads under hornbeam alone
+bench: $(VENV)/.built ## Time the workloads, a step's overhead and the import under hornbeam alone
+	$(BIN)/python tests/bench/footprint.py
+	$(BIN)/python tests/bench/overhead.py
 	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 bench-peers: $(VENV)/.built $(PEERS)/.created ## Time the workloads under hornbeam and its peers, in turns

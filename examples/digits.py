@@ -73,9 +73,10 @@ def print_confusions(truth, predicted):
 def plot(history, x, truth, predicted, path):
     """Draw the learning curves and the misclassified digits."""
     figure, (loss, accuracy, wrong) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    epochs = range(1, len(history["loss"]) + 1)
     for axes, key, title in ((loss, "loss", "loss"), (accuracy, "acc", "accuracy")):
-        axes.plot(history[key], label="training (with dropout)")
-        axes.plot(history["val_" + key], label="validation")
+        axes.plot(epochs, history[key], label="training (with dropout)")
+        axes.plot(epochs, history["val_" + key], label="validation")
         axes.set(title=title, xlabel="epoch")
         axes.legend()
     mistakes = np.flatnonzero(predicted != truth)

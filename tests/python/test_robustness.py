@@ -1,0 +1,456 @@
+"""What a long or careless session does to the process: leaks, bad inputs, interrupts, forks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hornbeam as keras
+from hornbeam.layers import Dense, Embedding, Flatten
+from hornbeam.models import Sequential
+
+MIB = 1024 * 1024
+LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+
+
+def classifier():
+    """Dense(8), Dense(3), with the names that errors must show."""
+    model = Sequential()
+    model.add(Dense(8, activation="relu", input_shape=(5,), name="hidden"))
+    model.add(Dense(3, activation="softmax", name="scores"))
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def embedder():
+    model = Sequential()
+    model.add(Embedding(10, 4, input_length=3, name="words"))
+    model.add(Flatten())
+    model.add(Dense(1, name="score"))
+    model.compile("sgd", "mse")
+    return model
+
+
+X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
+Y = (np.arange(12) % 3).reshape(-1, 1)
+TOKENS = np.arange(36).reshape(12, 3) % 10
+TARGETS = np.ones((12, 1), "float32")
+
+
+# Memory.
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def growth(call, warm_up: int, calls: int) -> int:
+    """Bytes that `calls` calls add after `warm_up` of them."""
+    for i in range(warm_up):
+        call(i)
+    before = resident()
+    for i in range(calls):
+        call(i)
+    return resident() - before
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda model: lambda _: model.predict(X), id="predict"),
+        pytest.param(lambda model: lambda _: model.train_on_batch(X, Y), id="train_on_batch"),
+        pytest.param(lambda model: lambda _: model.test_on_batch(X, Y), id="test_on_batch"),
+    ],
+)
+def test_calls_keep_no_memory(call):
+    """10,000 calls; 100 bytes kept by each would be 1 MiB."""
+    assert growth(call(classifier()), 1000, 10_000) < 1 * MIB
+
+
+@LINUX
+@pytest.mark.slow
+def test_batch_sizes_keep_no_memory():
+    """A plan and its buffers for each of 200 batch sizes would be hundreds of MiB."""
+    model = Sequential()
+    model.add(Dense(4096, activation="relu", input_shape=(16,)))
+    model.add(Dense(4096, activation="relu"))
+    model.add(Dense(1))
+    model.compile("sgd", "mse")
+    x = np.ones((264, 16), "float32")
+    y = np.ones((264, 1), "float32")
+
+    def call(i):
+        n = 264 - i if i < 64 else 264 - (i - 64)
+        model.train_on_batch(x[:n], y[:n])
+        model.predict(x[:n], batch_size=n)
+
+    # The first 64 sizes, the largest, fill whatever cache of plans there is.
+    assert growth(call, 64, 200) < 64 * MIB
+
+
+@LINUX
+@pytest.mark.slow
+def test_models_are_freed():
+    """A model, its functions and its buffers go when nothing refers to it."""
+
+    def call(_):
+        model = Sequential()
+        model.add(Dense(1024, input_shape=(1024,)))
+        model.compile("adam", "mse")
+        model.train_on_batch(np.ones((4, 1024), "float32"), np.ones((4, 1024), "float32"))
+
+    import gc
+
+    def collected(i):
+        call(i)
+        gc.collect()
+
+    assert growth(collected, 10, 60) < 64 * MIB
+
+
+# Bad inputs: (what is called, on which model, the exceptions, what the message must name).
+
+BAD_CALLS = {
+    "wrong rank": (
+        classifier,
+        lambda m: m.predict(np.zeros((4, 5, 2), "float32")),
+        ValueError,
+        "hidden",
+    ),
+    "wrong feature count": (
+        classifier,
+        lambda m: m.fit(np.zeros((12, 6), "float32"), Y, verbose=0),
+        ValueError,
+        r"hidden.*\b5\b.*\b6\b",
+    ),
+    "wrong target features": (
+        embedder,
+        lambda m: m.fit(TOKENS, np.ones((12, 2), "float32"), verbose=0),
+        ValueError,
+        r"score.*\b1\b.*\b2\b",
+    ),
+    "mismatched sample counts": (
+        classifier,
+        lambda m: m.fit(X, Y[:7], verbose=0),
+        ValueError,
+        r"\b12\b.*\b7\b",
+    ),
+    "mismatched sample weights": (
+        classifier,
+        lambda m: m.fit(X, Y, sample_weight=np.ones(5), verbose=0),
+        ValueError,
+        r"weight",
+    ),
+    "labels too large": (
+        classifier,
+        lambda m: m.fit(X, Y + 1, verbose=0),
+        (ValueError, IndexError),
+        r"scores|label",
+    ),
+    "labels negative": (
+        classifier,
+        lambda m: m.train_on_batch(X, Y - 1),
+        (ValueError, IndexError),
+        r"scores|label",
+    ),
+    "embedding index too large": (
+        embedder,
+        lambda m: m.predict(TOKENS + 1),
+        (ValueError, IndexError),
+        "words",
+    ),
+    "embedding index negative": (
+        embedder,
+        lambda m: m.train_on_batch(TOKENS - 1, TARGETS),
+        (ValueError, IndexError),
+        "words",
+    ),
+    "no samples": (
+        classifier,
+        lambda m: m.fit(X[:0], Y[:0], verbose=0),
+        ValueError,
+        r"sample|empty",
+    ),
+    "array of objects": (
+        classifier,
+        lambda m: m.predict(np.array([[1, 2, 3, 4, "five"]], dtype=object)),
+        (ValueError, TypeError),
+        r"object|dtype",
+    ),
+    "array of strings": (
+        classifier,
+        lambda m: m.predict(np.array([["a", "b", "c", "d", "e"]])),
+        (ValueError, TypeError),
+        r"dtype|string|str|<U",
+    ),
+    "ragged list": (
+        classifier,
+        lambda m: m.fit([[1, 2, 3, 4, 5], [1, 2]], Y[:2], verbose=0),
+        (ValueError, TypeError),
+        r".",
+    ),
+    "two inputs for one": (
+        classifier,
+        lambda m: m.predict([X, X]),
+        ValueError,
+        r"input",
+    ),
+    "batch size of zero": (
+        classifier,
+        lambda m: m.fit(X, Y, batch_size=0, verbose=0),
+        ValueError,
+        "batch_size",
+    ),
+    "unknown argument of fit": (
+        classifier,
+        lambda m: m.fit(X, Y, epoch=3, verbose=0),
+        TypeError,
+        "epoch",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_call(case):
+    make, call, exceptions, message = BAD_CALLS[case]
+    model = make()
+    good = (X, Y) if make is classifier else (TOKENS, TARGETS)
+    before = model.get_weights()
+    with pytest.raises(exceptions) as caught:
+        call(model)
+    assert re.search(message, str(caught.value), re.S | re.I), str(caught.value)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        assert np.array_equal(a, b)
+    losses = model.fit(*good, epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert np.isfinite(model.predict(good[0])).all()
+
+
+BAD_LAYERS = {
+    "unknown keyword": (lambda: Dense(4, activatoin="relu"), TypeError, "activation"),
+    "unknown activation": (lambda: Dense(4, activation="rlu"), ValueError, "rlu"),
+    "unknown initializer": (
+        lambda: Dense(4, kernel_initializer="glorot"),
+        ValueError,
+        "glorot",
+    ),
+    "kernel larger than its input": (
+        lambda: Sequential([keras.layers.Conv2D(2, 5, input_shape=(3, 3, 1), name="stem")]),
+        ValueError,
+        "stem|kernel",
+    ),
+    "wrong rank between layers": (
+        lambda: Sequential([Dense(4, input_shape=(3,)), keras.layers.Conv2D(2, 3, name="late")]),
+        ValueError,
+        "late",
+    ),
+    "merged shapes": (
+        lambda: keras.layers.add([keras.layers.Input(shape=(3,)), keras.layers.Input(shape=(4,))]),
+        ValueError,
+        r"3.*4",
+    ),
+    "reshape to another size": (
+        lambda: Sequential([keras.layers.Reshape((4, 2), input_shape=(9,), name="fold")]),
+        ValueError,
+        "size|shape|fold",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LAYERS)
+def test_bad_layer(case):
+    make, exception, message = BAD_LAYERS[case]
+    with pytest.raises(exception, match=message):
+        make()
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_uncompiled(method):
+    model = Sequential()
+    model.add(Dense(3, input_shape=(5,)))
+    with pytest.raises(RuntimeError, match="compile"):
+        getattr(model, method)(X, X[:, :3])
+    assert model.predict(X).shape == (12, 3)
+
+
+def test_bad_compile_names_what_there_is():
+    model = Sequential()
+    model.add(Dense(3, input_shape=(5,)))
+    for arguments in (("sdg", "mse"), ("sgd", "msee")):
+        with pytest.raises(ValueError, match="sdg|msee"):
+            model.compile(*arguments)
+    with pytest.raises(ValueError, match="accurracy"):
+        model.compile("sgd", "mse", metrics=["accurracy"])
+
+
+def test_inputs_are_not_changed():
+    model = classifier()
+    x, y = X.copy(), Y.copy()
+    x.setflags(write=False)
+    y.setflags(write=False)
+    model.fit(x, y, epochs=2, batch_size=5, verbose=0)
+    model.predict(x)
+    assert np.array_equal(x, X)
+    assert np.array_equal(y, Y)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(lambda x: np.asfortranarray(x), id="fortran"),
+        pytest.param(lambda x: x[::-1][::-1], id="reversed"),
+        pytest.param(lambda x: np.repeat(x, 2, axis=1)[:, ::2], id="strided"),
+        pytest.param(lambda x: x.astype("float64"), id="float64"),
+        pytest.param(lambda x: x.astype(">f4"), id="big-endian"),
+        pytest.param(lambda x: x.tolist(), id="list"),
+    ],
+)
+def test_layouts_of_arrays(view):
+    model = classifier()
+    assert np.array_equal(model.predict(np.asarray(view(X))), model.predict(X))
+
+
+# Processes.
+
+
+def start(script: str, **kwargs) -> subprocess.Popen:
+    """Run a script in a new interpreter; its output is read from the pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def run(script: str, **kwargs) -> str:
+    """The output of a script that must succeed."""
+    process = start(script, **kwargs)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out.strip()
+
+
+INTERRUPTED = """
+    import threading, time
+    import numpy as np
+    import hornbeam as keras
+
+    model = keras.models.Sequential()
+    model.add(keras.layers.Dense(256, activation="relu", input_shape=(64,)))
+    model.add(keras.layers.Dense(256, activation="relu"))
+    model.add(keras.layers.Dense(1))
+    model.compile(keras.optimizers.SGD(lr=1e-4), "mse")
+    x = np.random.normal(size=(100000, 64)).astype("float32")
+    y = np.ones((100000, 1), "float32")
+    model.train_on_batch(x[:1], y[:1])
+    before = model.get_weights()
+    try:
+        print("fitting")
+        model.fit(x, y, batch_size=1, epochs=100000, verbose=0)
+    except KeyboardInterrupt:
+        print("interrupted")
+    after = model.get_weights()
+    assert all(np.isfinite(w).all() for w in after)
+    assert not np.array_equal(before[0], after[0])
+    assert np.isfinite(model.predict(x[:10])).all()
+    model.fit(x[:64], y[:64], epochs=1, verbose=0)
+    print("usable")
+"""
+
+
+def test_interrupt_stops_fit():
+    """SIGINT in the middle of an endless `fit` of one epoch that Rust runs by itself."""
+    process = start(INTERRUPTED)
+    assert process.stdout.readline().strip() == "fitting"
+    try:
+        # Long enough for the loop to be under way; the second signal would end the script.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert out.split() == ["interrupted", "usable"]
+
+
+def test_import_starts_no_threads_and_writes_nothing(tmp_path):
+    if not Path("/proc/self/task").exists():
+        pytest.skip("needs Linux's /proc")
+    # NumPy's own BLAS would start threads.
+    limits = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    out = run(
+        "import os, hornbeam; print(len(os.listdir('/proc/self/task')))", env=os.environ | limits
+    )
+    assert out == "1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fork_after_training():
+    """A forked child has none of the parent's threads, and computes all the same."""
+    out = run(
+        """
+        import os, warnings
+        import numpy as np
+        import hornbeam as keras
+        warnings.simplefilter("ignore")  # Python 3.12 warns of any fork with threads.
+        model = keras.models.Sequential()
+        model.add(keras.layers.Dense(512, activation="relu", input_shape=(512,)))
+        model.add(keras.layers.Dense(512))
+        model.compile("sgd", "mse")
+        x = np.ones((256, 512), "float32")
+        model.fit(x, x, epochs=1, verbose=0)
+        expected = model.predict(x)
+        child = os.fork()
+        if child == 0:
+            same = np.array_equal(model.predict(x), expected)
+            model.fit(x, x, epochs=1, verbose=0)
+            os._exit(0 if same else 3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    )
+    assert out == "0"
+
+
+def test_threads_may_predict_at_once():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = classifier()
+    expected = model.predict(X)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: model.predict(X), range(64)))
+    assert all(np.array_equal(result, expected) for result in results)
+
+
+# What is shipped.
+
+
+def test_dependencies_are_two():
+    wanted = importlib.metadata.requires("hornbeam") or []
+    required = {re.match(r"[\w.-]+", r).group() for r in wanted if "extra ==" not in r}
+    assert required == {"numpy", "h5py"}
+
+
+def test_extension_is_small():
+    """The wheel is the extension and some hundred kilobytes of Python: it stays under 10 MB."""
+    from hornbeam import _core
+
+    package = Path(keras.__file__).parent
+    python = sum(path.stat().st_size for path in package.rglob("*.py"))
+    assert Path(_core.__file__).stat().st_size + python < 10_000_000
