@@ -7,11 +7,19 @@
 //!
 //! May import `cpu`, `dtype`, `gemm` and `par`.
 
+mod direct;
+mod grad_filter;
+#[cfg(test)]
 mod reference;
+mod source;
+#[cfg(test)]
+mod tests;
 
 pub use crate::gemm::{Act, Epilogue};
 
+use crate::cpu::{self, Isa};
 use crate::dtype::Float;
+use crate::gemm::{Portable, driver, gemm_on};
 
 /// The geometry of a 2-D convolution. Padding at the bottom and on the right follows from the
 /// output's size.
@@ -62,6 +70,16 @@ impl Conv2d {
     pub fn y_len(&self) -> usize {
         self.n * self.oh * self.ow * self.co
     }
+    /// Whether it is the product of a matrix of positions with the kernel.
+    fn is_product(&self) -> bool {
+        let kernel = self.kh == 1 && self.kw == 1;
+        let plain = self.sh == 1 && self.sw == 1 && self.pad_top == 0 && self.pad_left == 0;
+        kernel && plain && self.oh == self.h && self.ow == self.w
+    }
+    /// Whether there is nothing to sum or nowhere to put it.
+    fn is_empty(&self) -> bool {
+        self.x_len() == 0 || self.w_len() == 0 || self.y_len() == 0
+    }
     fn check(&self, op: &str, x: usize, w: usize, y: usize, scratch: usize, need: usize) {
         assert!(
             self.sh > 0 && self.sw > 0 && self.dh > 0 && self.dw > 0,
@@ -83,13 +101,17 @@ pub fn conv2d_scratch_len<T: Float>(_g: &Conv2d) -> usize {
 }
 
 /// Elements of scratch that [`conv2d_grad_input`] needs.
-pub fn conv2d_grad_input_scratch_len<T: Float>(_g: &Conv2d) -> usize {
-    0
+pub fn conv2d_grad_input_scratch_len<T: Float>(g: &Conv2d) -> usize {
+    if g.is_product() { 0 } else { g.w_len() }
 }
 
 /// Elements of scratch that [`conv2d_grad_filter`] needs.
-pub fn conv2d_grad_filter_scratch_len<T: Float>(_g: &Conv2d) -> usize {
-    0
+pub fn conv2d_grad_filter_scratch_len<T: Float>(g: &Conv2d) -> usize {
+    if g.is_product() || g.is_empty() {
+        0
+    } else {
+        grad_filter::scratch_len(g)
+    }
 }
 
 /// `y = act(conv(x, w) [+ y] [+ bias])`.
@@ -105,9 +127,43 @@ pub fn conv2d<T: Float>(
     ep: &Epilogue<'_, T>,
     scratch: &mut [T],
 ) {
+    forward_on(cpu::isa(), g, x, w, y, ep, scratch);
+}
+
+/// [`conv2d`] on an instruction set that this CPU has.
+fn forward_on<T: Float>(
+    isa: Isa,
+    g: &Conv2d,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    ep: &Epilogue<'_, T>,
+    scratch: &mut [T],
+) {
     let need = conv2d_scratch_len::<T>(g);
     g.check("conv2d", x.len(), w.len(), y.len(), scratch.len(), need);
-    reference::forward(g, x, w, y, ep);
+    if let Some(bias) = ep.bias {
+        assert_eq!(bias.len(), g.co, "conv2d: length of the bias for {g:?}");
+    }
+    if g.is_product() {
+        let m = g.n * g.h * g.w;
+        gemm_on(isa, m, g.co, g.ci, x, g.ci, 1, w, g.co, 1, y, g.co, ep);
+    } else if g.is_empty() {
+        if !ep.accumulate {
+            y.fill(T::ZERO);
+        }
+        y.chunks_exact_mut(g.co.max(1))
+            .for_each(|row| driver::finish(row, ep));
+    } else {
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => direct::forward::<T::Avx512>(g, x, w, y, ep),
+                Isa::Avx2 => direct::forward::<T::Avx2>(g, x, w, y, ep),
+                Isa::Portable => direct::forward::<Portable<T>>(g, x, w, y, ep),
+            }
+        }
+    }
 }
 
 /// The gradient to the input: `dx` from `dy` and the kernel. `dx` is overwritten.
@@ -115,6 +171,18 @@ pub fn conv2d<T: Float>(
 /// # Panics
 /// As [`conv2d`], with [`conv2d_grad_input_scratch_len`].
 pub fn conv2d_grad_input<T: Float>(g: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], scratch: &mut [T]) {
+    grad_input_on(cpu::isa(), g, dy, w, dx, scratch);
+}
+
+/// [`conv2d_grad_input`] on an instruction set that this CPU has.
+fn grad_input_on<T: Float>(
+    isa: Isa,
+    g: &Conv2d,
+    dy: &[T],
+    w: &[T],
+    dx: &mut [T],
+    scratch: &mut [T],
+) {
     let need = conv2d_grad_input_scratch_len::<T>(g);
     g.check(
         "conv2d_grad_input",
@@ -124,7 +192,24 @@ pub fn conv2d_grad_input<T: Float>(g: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
         scratch.len(),
         need,
     );
-    reference::grad_input(g, dy, w, dx);
+    if g.is_product() {
+        let m = g.n * g.h * g.w;
+        let ep = Epilogue::default();
+        gemm_on(isa, m, g.ci, g.co, dy, g.co, 1, w, 1, g.co, dx, g.ci, &ep);
+    } else if g.is_empty() {
+        dx.fill(T::ZERO);
+    } else {
+        let turned = &mut scratch[..g.w_len()];
+        direct::turn(g, w, turned);
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => direct::grad_input::<T::Avx512>(g, dy, turned, dx),
+                Isa::Avx2 => direct::grad_input::<T::Avx2>(g, dy, turned, dx),
+                Isa::Portable => direct::grad_input::<Portable<T>>(g, dy, turned, dx),
+            }
+        }
+    }
 }
 
 /// The gradient to the kernel: `dw` from the input and `dy`. `dw` is overwritten.
@@ -132,6 +217,18 @@ pub fn conv2d_grad_input<T: Float>(g: &Conv2d, dy: &[T], w: &[T], dx: &mut [T], 
 /// # Panics
 /// As [`conv2d`], with [`conv2d_grad_filter_scratch_len`].
 pub fn conv2d_grad_filter<T: Float>(
+    g: &Conv2d,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+    scratch: &mut [T],
+) {
+    grad_filter_on(cpu::isa(), g, x, dy, dw, scratch);
+}
+
+/// [`conv2d_grad_filter`] on an instruction set that this CPU has.
+fn grad_filter_on<T: Float>(
+    isa: Isa,
     g: &Conv2d,
     x: &[T],
     dy: &[T],
@@ -147,5 +244,21 @@ pub fn conv2d_grad_filter<T: Float>(
         scratch.len(),
         need,
     );
-    reference::grad_filter(g, x, dy, dw);
+    if g.is_product() {
+        let k = g.n * g.h * g.w;
+        let ep = Epilogue::default();
+        gemm_on(isa, g.ci, g.co, k, x, 1, g.ci, dy, g.co, 1, dw, g.co, &ep);
+    } else if g.is_empty() {
+        dw.fill(T::ZERO);
+    } else {
+        let scratch = &mut scratch[..need];
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => grad_filter::grad_filter::<T::Avx512>(g, x, dy, dw, scratch),
+                Isa::Avx2 => grad_filter::grad_filter::<T::Avx2>(g, x, dy, dw, scratch),
+                Isa::Portable => grad_filter::grad_filter::<Portable<T>>(g, x, dy, dw, scratch),
+            }
+        }
+    }
 }

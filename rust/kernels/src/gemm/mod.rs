@@ -7,24 +7,23 @@
 //!
 //! May import `cpu`, `dtype` and `par`.
 
-mod block;
-mod driver;
+pub(crate) mod block;
+pub(crate) mod driver;
 mod simd;
-mod tile;
+pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub(crate) use simd::Vectors;
+pub(crate) use simd::{Portable, Simd, Vectors};
 
 use crate::cpu::{self, Isa};
 use crate::par::SendPtr;
 
 use crate::dtype::Float;
 use driver::Gemm;
-use simd::Portable;
 
 /// An activation that is applied to the accumulators before they are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -112,7 +111,7 @@ pub fn gemm<T: Float>(
 }
 
 /// [`gemm`] on an instruction set that this CPU has.
-fn gemm_on<T: Float>(
+pub(crate) fn gemm_on<T: Float>(
     isa: Isa,
     m: usize,
     n: usize,

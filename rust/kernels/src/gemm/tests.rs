@@ -6,7 +6,7 @@ use super::*;
 use crate::par;
 
 /// Numbers in [-1, 1) that depend on the seed.
-fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
+pub(crate) fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
     let mut s = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
@@ -18,7 +18,7 @@ fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
         .collect()
 }
 
-fn isas() -> Vec<Isa> {
+pub(crate) fn isas() -> Vec<Isa> {
     [Isa::Portable, Isa::Avx2, Isa::Avx512]
         .into_iter()
         .filter(|&i| i <= cpu::isa())
