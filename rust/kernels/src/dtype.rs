@@ -88,3 +88,201 @@ macro_rules! impl_float {
 }
 impl_float!(f32, DType::F32);
 impl_float!(f64, DType::F64);
+
+/// The storage type of an element: `u8` (also for booleans), `i32`, `i64`, `f32` or `f64`.
+///
+/// Integer arithmetic wraps. `max_nan` and `min_nan` propagate NaN, as NumPy's do.
+pub trait Element:
+    Copy + Send + Sync + Default + PartialEq + PartialOrd + std::fmt::Debug + 'static
+{
+    /// Additive identity.
+    const NIL: Self;
+    /// Multiplicative identity.
+    const UNIT: Self;
+    /// Identity of `max_nan`: negative infinity, or the smallest integer.
+    const LOWEST: Self;
+    /// Identity of `min_nan`: infinity, or the largest integer.
+    const HIGHEST: Self;
+    /// What sums are finished in: `f64` for floats, the type itself for integers.
+    type Wide: Copy + Send + Sync + 'static;
+    /// The zero of `Wide`.
+    const WIDE_NIL: Self::Wide;
+    /// Sum.
+    fn plus(self, other: Self) -> Self;
+    /// Product.
+    fn times(self, other: Self) -> Self;
+    /// Adds `self` to a wide sum.
+    fn plus_wide(self, sum: Self::Wide) -> Self::Wide;
+    /// Adds two wide sums.
+    fn merge_wide(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    /// Rounds a wide sum.
+    fn from_wide(sum: Self::Wide) -> Self;
+    /// Whether this is NaN (never, for integers).
+    #[inline(always)]
+    fn not_a_number(self) -> bool {
+        self.partial_cmp(&self).is_none()
+    }
+    /// The larger one; NaN when either is NaN.
+    #[inline(always)]
+    fn max_nan(self, other: Self) -> Self {
+        if self > other || self.not_a_number() {
+            self
+        } else {
+            other
+        }
+    }
+    /// The smaller one; NaN when either is NaN.
+    #[inline(always)]
+    fn min_nan(self, other: Self) -> Self {
+        if self < other || self.not_a_number() {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+impl Element for u8 {
+    const NIL: Self = 0;
+    const UNIT: Self = 1;
+    const LOWEST: Self = u8::MIN;
+    const HIGHEST: Self = u8::MAX;
+    type Wide = u8;
+    const WIDE_NIL: u8 = 0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.wrapping_mul(other)
+    }
+    #[inline(always)]
+    fn plus_wide(self, sum: u8) -> u8 {
+        sum.wrapping_add(self)
+    }
+    #[inline(always)]
+    fn merge_wide(a: u8, b: u8) -> u8 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn from_wide(sum: u8) -> Self {
+        sum
+    }
+}
+
+impl Element for i32 {
+    const NIL: Self = 0;
+    const UNIT: Self = 1;
+    const LOWEST: Self = i32::MIN;
+    const HIGHEST: Self = i32::MAX;
+    type Wide = i32;
+    const WIDE_NIL: i32 = 0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.wrapping_mul(other)
+    }
+    #[inline(always)]
+    fn plus_wide(self, sum: i32) -> i32 {
+        sum.wrapping_add(self)
+    }
+    #[inline(always)]
+    fn merge_wide(a: i32, b: i32) -> i32 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn from_wide(sum: i32) -> Self {
+        sum
+    }
+}
+
+impl Element for i64 {
+    const NIL: Self = 0;
+    const UNIT: Self = 1;
+    const LOWEST: Self = i64::MIN;
+    const HIGHEST: Self = i64::MAX;
+    type Wide = i64;
+    const WIDE_NIL: i64 = 0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.wrapping_add(other)
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.wrapping_mul(other)
+    }
+    #[inline(always)]
+    fn plus_wide(self, sum: i64) -> i64 {
+        sum.wrapping_add(self)
+    }
+    #[inline(always)]
+    fn merge_wide(a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn from_wide(sum: i64) -> Self {
+        sum
+    }
+}
+
+impl Element for f32 {
+    const NIL: Self = 0.0;
+    const UNIT: Self = 1.0;
+    const LOWEST: Self = f32::NEG_INFINITY;
+    const HIGHEST: Self = f32::INFINITY;
+    type Wide = f64;
+    const WIDE_NIL: f64 = 0.0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn plus_wide(self, sum: f64) -> f64 {
+        sum + f64::from(self)
+    }
+    #[inline(always)]
+    fn merge_wide(a: f64, b: f64) -> f64 {
+        a + b
+    }
+    #[inline(always)]
+    fn from_wide(sum: f64) -> Self {
+        sum as f32
+    }
+}
+
+impl Element for f64 {
+    const NIL: Self = 0.0;
+    const UNIT: Self = 1.0;
+    const LOWEST: Self = f64::NEG_INFINITY;
+    const HIGHEST: Self = f64::INFINITY;
+    type Wide = f64;
+    const WIDE_NIL: f64 = 0.0;
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn plus_wide(self, sum: f64) -> f64 {
+        sum + self
+    }
+    #[inline(always)]
+    fn merge_wide(a: f64, b: f64) -> f64 {
+        a + b
+    }
+    #[inline(always)]
+    fn from_wide(sum: f64) -> Self {
+        sum
+    }
+}

@@ -7,7 +7,20 @@
 //! * no allocation on the hot path: scratch comes from the caller or is kept per thread.
 
 pub mod conv;
+pub mod copy;
 pub mod cpu;
 pub mod dtype;
+pub mod error;
+pub mod gather;
 pub mod gemm;
+pub mod math;
+pub mod moments;
 pub mod par;
+pub mod pool;
+pub mod reduce;
+pub mod rng;
+pub mod scan;
+mod scratch;
+mod simd;
+pub mod softmax;
+pub mod tile;

@@ -1,0 +1,490 @@
+//! The loops of single instructions over a tile, compiled for each instruction set.
+//!
+//! Each body is a `match` on the operation around small loops that LLVM vectorises. Operands never
+//! overlap the result (slots are assigned that way), except that the caller may pass the same
+//! memory for both when an output replaces an input exactly; that is slower, not wrong.
+
+use std::marker::PhantomData;
+
+use super::op::{BinaryOp, UnaryOp};
+use crate::cpu::{Isa, isa};
+use crate::dtype::{DType, Element};
+use crate::math::{Integer, Math};
+
+/// Runs one instruction: operation number, elements, operands, result.
+///
+/// # Safety
+/// The operands that the operation has, and the result, hold that many elements of the types the
+/// function was asked for.
+pub(super) type InstrFn = unsafe fn(u8, usize, [*const u8; 3], *mut u8);
+
+/// An instruction's body, to be compiled for each instruction set.
+trait Body {
+    /// # Safety
+    /// As [`InstrFn`].
+    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,bmi1,bmi2")]
+unsafe fn avx512<B: Body>(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { B::run(op, n, args, out) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+unsafe fn avx2<B: Body>(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { B::run(op, n, args, out) }
+}
+
+fn for_isa<B: Body>() -> InstrFn {
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => avx512::<B>,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::<B>,
+        _ => B::run,
+    }
+}
+
+/// The function for unary operations on `x`.
+pub(super) fn unary(x: DType) -> InstrFn {
+    match x {
+        DType::Bool => for_isa::<UnaryBool>(),
+        DType::U8 => for_isa::<UnaryInt<u8>>(),
+        DType::I32 => for_isa::<UnaryInt<i32>>(),
+        DType::I64 => for_isa::<UnaryInt<i64>>(),
+        DType::F32 => for_isa::<UnaryFloat<f32>>(),
+        DType::F64 => for_isa::<UnaryFloat<f64>>(),
+    }
+}
+
+/// The function for binary operations on operands of type `x`.
+pub(super) fn binary(x: DType) -> InstrFn {
+    match x {
+        DType::Bool | DType::U8 => for_isa::<BinaryInt<u8>>(),
+        DType::I32 => for_isa::<BinaryInt<i32>>(),
+        DType::I64 => for_isa::<BinaryInt<i64>>(),
+        DType::F32 => for_isa::<BinaryFloat<f32>>(),
+        DType::F64 => for_isa::<BinaryFloat<f64>>(),
+    }
+}
+
+/// The function for selections between operands of type `x`.
+pub(super) fn select(x: DType) -> InstrFn {
+    match x.size() {
+        1 => for_isa::<Select<u8>>(),
+        4 => for_isa::<Select<u32>>(),
+        _ => for_isa::<Select<u64>>(),
+    }
+}
+
+/// The function for multiply-add of floats of type `x`.
+pub(super) fn mul_add(x: DType) -> InstrFn {
+    match x {
+        DType::F32 => for_isa::<MulAdd<f32>>(),
+        _ => for_isa::<MulAdd<f64>>(),
+    }
+}
+
+/// The function that converts `from` into `to`.
+pub(super) fn cast(from: DType, to: DType) -> InstrFn {
+    match from {
+        DType::Bool | DType::U8 => cast_to::<u8>(to),
+        DType::I32 => cast_to::<i32>(to),
+        DType::I64 => cast_to::<i64>(to),
+        DType::F32 => cast_to::<f32>(to),
+        DType::F64 => cast_to::<f64>(to),
+    }
+}
+
+fn cast_to<A: Convert>(to: DType) -> InstrFn {
+    match to {
+        DType::Bool => for_isa::<ToBool<A>>(),
+        DType::U8 => for_isa::<To<A, u8>>(),
+        DType::I32 => for_isa::<To<A, i32>>(),
+        DType::I64 => for_isa::<To<A, i64>>(),
+        DType::F32 => for_isa::<To<A, f32>>(),
+        DType::F64 => for_isa::<To<A, f64>>(),
+    }
+}
+
+/// The function that copies values of type `x`.
+pub(super) fn copy_fn(x: DType) -> InstrFn {
+    match x.size() {
+        1 => for_isa::<Same<u8>>(),
+        4 => for_isa::<Same<u32>>(),
+        _ => for_isa::<Same<u64>>(),
+    }
+}
+
+#[inline(always)]
+unsafe fn map1<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl Fn(A) -> R) {
+    let (a, out) = (args[0].cast::<A>(), out.cast::<R>());
+    for i in 0..n {
+        // SAFETY: the caller's promise; `i < n`.
+        unsafe { out.add(i).write(f(a.add(i).read())) };
+    }
+}
+
+#[inline(always)]
+unsafe fn map2<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl Fn(A, A) -> R) {
+    let (a, b, out) = (args[0].cast::<A>(), args[1].cast::<A>(), out.cast::<R>());
+    for i in 0..n {
+        // SAFETY: the caller's promise; `i < n`.
+        unsafe { out.add(i).write(f(a.add(i).read(), b.add(i).read())) };
+    }
+}
+
+#[inline(always)]
+unsafe fn map3<A: Copy, B: Copy>(
+    n: usize,
+    args: [*const u8; 3],
+    out: *mut u8,
+    f: impl Fn(A, B, B) -> B,
+) {
+    let (a, b, c) = (
+        args[0].cast::<A>(),
+        args[1].cast::<B>(),
+        args[2].cast::<B>(),
+    );
+    let out = out.cast::<B>();
+    for i in 0..n {
+        // SAFETY: the caller's promise; `i < n`.
+        unsafe {
+            out.add(i)
+                .write(f(a.add(i).read(), b.add(i).read(), c.add(i).read()))
+        };
+    }
+}
+
+struct UnaryFloat<T>(PhantomData<T>);
+
+impl<T: Math> Body for UnaryFloat<T> {
+    #[inline(always)]
+    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        use UnaryOp::*;
+        // SAFETY: the caller's promise, in every arm.
+        unsafe {
+            match UnaryOp::ALL[usize::from(op)] {
+                Neg => map1(n, args, out, |x: T| -x),
+                Abs => map1(n, args, out, |x: T| x.absolute()),
+                Sign => map1(n, args, out, |x: T| x.signum_or_nan()),
+                Square => map1(n, args, out, |x: T| x * x),
+                Relu => map1(n, args, out, |x: T| x.max_nan(T::ZERO)),
+                Exp => map1(n, args, out, |x: T| x.exp()),
+                Expm1 => map1(n, args, out, |x: T| x.exp_m1()),
+                Log => map1(n, args, out, |x: T| x.ln()),
+                Log1p => map1(n, args, out, |x: T| x.ln_1p()),
+                Sqrt => map1(n, args, out, |x: T| x.sqrt()),
+                Rsqrt => map1(n, args, out, |x: T| T::ONE / x.sqrt()),
+                Reciprocal => map1(n, args, out, |x: T| T::ONE / x),
+                Sin => map1(n, args, out, |x: T| x.sin()),
+                Cos => map1(n, args, out, |x: T| x.cos()),
+                Tan => map1(n, args, out, |x: T| x.tan()),
+                Tanh => map1(n, args, out, |x: T| x.tanh()),
+                Sigmoid => map1(n, args, out, |x: T| x.sigmoid()),
+                Softplus => map1(n, args, out, |x: T| x.softplus()),
+                Erf => map1(n, args, out, |x: T| x.erf()),
+                Floor => map1(n, args, out, |x: T| x.floor()),
+                Ceil => map1(n, args, out, |x: T| x.ceil()),
+                Round => map1(n, args, out, |x: T| x.round_half_even()),
+                IsNan => map1(n, args, out, |x: T| u8::from(x.not_a_number())),
+                IsFinite => map1(n, args, out, |x: T| u8::from(x.absolute() < T::HIGHEST)),
+                Not => {}
+            }
+        }
+    }
+}
+
+struct UnaryInt<T>(PhantomData<T>);
+
+impl<T: Integer> Body for UnaryInt<T> {
+    #[inline(always)]
+    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise, in every arm.
+        unsafe {
+            match UnaryOp::ALL[usize::from(op)] {
+                UnaryOp::Neg => map1(n, args, out, |x: T| T::NIL.minus(x)),
+                UnaryOp::Abs => map1(n, args, out, |x: T| x.absolute()),
+                UnaryOp::Sign => map1(n, args, out, |x: T| x.sign()),
+                UnaryOp::Square => map1(n, args, out, |x: T| x.times(x)),
+                UnaryOp::Relu => map1(n, args, out, |x: T| x.max_nan(T::NIL)),
+                _ => {}
+            }
+        }
+    }
+}
+
+struct UnaryBool;
+
+impl Body for UnaryBool {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map1(n, args, out, |x: u8| u8::from(x == 0)) }
+    }
+}
+
+#[inline(always)]
+unsafe fn compare<T: Element>(op: BinaryOp, n: usize, args: [*const u8; 3], out: *mut u8) {
+    // SAFETY: the caller's promise, in every arm.
+    unsafe {
+        match op {
+            BinaryOp::Max => map2(n, args, out, |a: T, b: T| a.max_nan(b)),
+            BinaryOp::Min => map2(n, args, out, |a: T, b: T| a.min_nan(b)),
+            BinaryOp::Eq => map2(n, args, out, |a: T, b: T| u8::from(a == b)),
+            BinaryOp::Ne => map2(n, args, out, |a: T, b: T| u8::from(a != b)),
+            BinaryOp::Lt => map2(n, args, out, |a: T, b: T| u8::from(a < b)),
+            BinaryOp::Le => map2(n, args, out, |a: T, b: T| u8::from(a <= b)),
+            BinaryOp::Gt => map2(n, args, out, |a: T, b: T| u8::from(a > b)),
+            BinaryOp::Ge => map2(n, args, out, |a: T, b: T| u8::from(a >= b)),
+            _ => {}
+        }
+    }
+}
+
+struct BinaryFloat<T>(PhantomData<T>);
+
+impl<T: Math> Body for BinaryFloat<T> {
+    #[inline(always)]
+    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        use BinaryOp::*;
+        let op = BinaryOp::ALL[usize::from(op)];
+        // SAFETY: the caller's promise, in every arm.
+        unsafe {
+            match op {
+                Add => map2(n, args, out, |a: T, b: T| a + b),
+                Sub => map2(n, args, out, |a: T, b: T| a - b),
+                Mul => map2(n, args, out, |a: T, b: T| a * b),
+                Div => map2(n, args, out, |a: T, b: T| a / b),
+                FloorDiv => map2(n, args, out, |a: T, b: T| a.floor_div(b)),
+                Mod => map2(n, args, out, |a: T, b: T| a.modulo(b)),
+                Pow => map2(n, args, out, |a: T, b: T| a.pow(b)),
+                _ => compare::<T>(op, n, args, out),
+            }
+        }
+    }
+}
+
+struct BinaryInt<T>(PhantomData<T>);
+
+impl<T: Integer> Body for BinaryInt<T> {
+    #[inline(always)]
+    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        use BinaryOp::*;
+        let op = BinaryOp::ALL[usize::from(op)];
+        // SAFETY: the caller's promise, in every arm.
+        unsafe {
+            match op {
+                Add => map2(n, args, out, |a: T, b: T| a.plus(b)),
+                Sub => map2(n, args, out, |a: T, b: T| a.minus(b)),
+                Mul => map2(n, args, out, |a: T, b: T| a.times(b)),
+                FloorDiv => map2(n, args, out, |a: T, b: T| a.floor_div(b)),
+                Mod => map2(n, args, out, |a: T, b: T| a.modulo(b)),
+                Pow => map2(n, args, out, |a: T, b: T| a.pow(b)),
+                And => map2(n, args, out, |a: T, b: T| a & b),
+                Or => map2(n, args, out, |a: T, b: T| a | b),
+                Xor => map2(n, args, out, |a: T, b: T| a ^ b),
+                _ => compare::<T>(op, n, args, out),
+            }
+        }
+    }
+}
+
+struct Select<T>(PhantomData<T>);
+
+impl<T: Copy> Body for Select<T> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map3(n, args, out, |m: u8, a: T, b: T| if m != 0 { a } else { b }) }
+    }
+}
+
+struct MulAdd<T>(PhantomData<T>);
+
+impl<T: Math> Body for MulAdd<T> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map3(n, args, out, |a: T, b: T, c: T| a.mul_add(b, c)) }
+    }
+}
+
+struct Same<T>(PhantomData<T>);
+
+impl<T: Copy> Body for Same<T> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map1(n, args, out, |x: T| x) }
+    }
+}
+
+struct ToBool<A>(PhantomData<A>);
+
+impl<A: Element> Body for ToBool<A> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map1(n, args, out, |x: A| u8::from(x != A::NIL)) }
+    }
+}
+
+struct To<A, B>(PhantomData<(A, B)>);
+
+impl<A: Convert, B: Convert> Body for To<A, B> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { map1(n, args, out, |x: A| B::convert(x)) }
+    }
+}
+
+/// Conversion among element types with the semantics of `as`.
+trait Convert: Element {
+    fn to_u8(self) -> u8;
+    fn to_i32(self) -> i32;
+    fn to_i64(self) -> i64;
+    fn to_f32(self) -> f32;
+    fn to_f64(self) -> f64;
+    fn convert<A: Convert>(x: A) -> Self;
+}
+
+impl Convert for u8 {
+    #[inline(always)]
+    fn to_u8(self) -> u8 {
+        self
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self as i64
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    #[inline(always)]
+    fn convert<A: Convert>(x: A) -> Self {
+        x.to_u8()
+    }
+}
+
+impl Convert for i32 {
+    #[inline(always)]
+    fn to_u8(self) -> u8 {
+        self as u8
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self
+    }
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self as i64
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    #[inline(always)]
+    fn convert<A: Convert>(x: A) -> Self {
+        x.to_i32()
+    }
+}
+
+impl Convert for i64 {
+    #[inline(always)]
+    fn to_u8(self) -> u8 {
+        self as u8
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    #[inline(always)]
+    fn convert<A: Convert>(x: A) -> Self {
+        x.to_i64()
+    }
+}
+
+impl Convert for f32 {
+    #[inline(always)]
+    fn to_u8(self) -> u8 {
+        self as u8
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self as i64
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    #[inline(always)]
+    fn convert<A: Convert>(x: A) -> Self {
+        x.to_f32()
+    }
+}
+
+impl Convert for f64 {
+    #[inline(always)]
+    fn to_u8(self) -> u8 {
+        self as u8
+    }
+    #[inline(always)]
+    fn to_i32(self) -> i32 {
+        self as i32
+    }
+    #[inline(always)]
+    fn to_i64(self) -> i64 {
+        self as i64
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn convert<A: Convert>(x: A) -> Self {
+        x.to_f64()
+    }
+}
