@@ -1,6 +1,55 @@
 //! `hornbeam._core`: the thin PyO3 binding of the compute core.
+//!
+//! Symbolic tensors and the operations on them, functions, and the step loop. Arrays cross the
+//! border here and nowhere else; the interpreter's lock is released while anything runs.
 
 use pyo3::prelude::*;
 
+mod array;
+mod error;
+mod function;
+mod ops;
+mod tensor;
+
 #[pymodule]
-mod _core {}
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::function::{PyFunction, PyLoop};
+    #[pymodule_export]
+    use super::ops::{
+        arange, arg_reduce, binary, broadcast_to, cast, concat, constant, conv, conv_transpose,
+        cumulative, gather, gradients, identity, learning_phase, log_softmax, matmul, moments, pad,
+        placeholder, pool, random, reduce, reshape, reverse, select, set_scope, shape_of,
+        sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy,
+        sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
+    };
+    #[pymodule_export]
+    use super::tensor::{PyTensor, PyVariable};
+
+    /// The package's version.
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Sets the number of threads that kernels use.
+    #[pyfunction]
+    fn set_num_threads(py: Python<'_>, n: usize) {
+        py.detach(|| {
+            let _held = hornbeam_runtime::buffer::exclusive();
+            hornbeam_kernels::par::set_num_threads(n);
+        });
+    }
+
+    /// The number of threads that kernels use.
+    #[pyfunction]
+    fn num_threads() -> usize {
+        hornbeam_kernels::par::num_threads()
+    }
+
+    /// The instruction set that kernels use: `portable`, `avx2` or `avx512`.
+    #[pyfunction]
+    fn isa() -> String {
+        format!("{:?}", hornbeam_kernels::cpu::isa()).to_lowercase()
+    }
+}

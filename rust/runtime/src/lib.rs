@@ -1,1 +1,22 @@
 //! Plans and their execution: order, liveness, arena, and the one table from operation to kernel.
+//!
+//! ```text
+//! graph::Program -> schedule -> dispatch (a prepared kernel call each) -> memory -> Plan -> run
+//! ```
+//! One plan runs at a time in a process (see [`buffer::exclusive`]); that makes the unguarded
+//! access to variables and arenas sound.
+
+pub mod buffer;
+pub mod dispatch;
+pub mod epoch;
+pub mod error;
+mod fused;
+pub mod function;
+mod memory;
+pub mod plan;
+mod schedule;
+pub mod variable;
+
+pub use error::{Result, RuntimeError};
+pub use function::Function;
+pub use variable::Variable;

@@ -1,0 +1,231 @@
+//! Functions: arguments in, results out, variables updated in place.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hornbeam_graph::compile::{Options, Request, compile};
+use hornbeam_graph::op::VarId;
+use hornbeam_graph::{DType, Tensor};
+
+use crate::buffer::exclusive;
+use crate::dispatch::{Constants, RunContext};
+use crate::error::{Result, RuntimeError};
+use crate::plan::{Exclusive, Plan, Timing};
+use crate::variable::Variable;
+
+/// An argument of a function: row-major bytes with type and sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct ArrayRef<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes of the axes.
+    pub shape: &'a [usize],
+    /// The elements.
+    pub bytes: &'a [u8],
+}
+
+/// A function of symbolic tensors, planned anew for each set of argument shapes.
+pub struct Function {
+    name: String,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    updates: Vec<(Arc<Variable>, Tensor)>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The plans, the latest used last.
+    plans: Vec<(Key, Plan)>,
+    capacity: usize,
+    step: u64,
+}
+
+#[derive(PartialEq)]
+struct Key {
+    shapes: Vec<Vec<usize>>,
+    training: bool,
+}
+
+impl Function {
+    /// A function; nothing is compiled before it is called.
+    ///
+    /// # Errors
+    /// When an update's type is not its variable's.
+    pub fn new(
+        name: String,
+        inputs: Vec<Tensor>,
+        outputs: Vec<Tensor>,
+        updates: Vec<(Arc<Variable>, Tensor)>,
+        plan_cache: usize,
+    ) -> Result<Function> {
+        for (variable, value) in &updates {
+            if value.dtype() != variable.dtype {
+                return Err(RuntimeError::Argument(format!(
+                    "{name}: a variable of type {} is updated with a value of type {}: cast it",
+                    variable.dtype,
+                    value.dtype()
+                )));
+            }
+        }
+        let state = State { plans: Vec::new(), capacity: plan_cache.max(1), step: 0 };
+        Ok(Function { name, inputs, outputs, updates, state: Mutex::new(state) })
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of results.
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// The placeholders.
+    pub fn inputs(&self) -> &[Tensor] {
+        &self.inputs
+    }
+
+    /// How many steps have run: random numbers differ from step to step.
+    pub fn step(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).step
+    }
+
+    /// Sets the number of the next step.
+    pub fn set_step(&self, step: u64) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).step = step;
+    }
+
+    /// Runs the function and hands its plan to `read`, which takes the results out.
+    ///
+    /// # Errors
+    /// When arguments do not fit, or an operation fails; variables have their old values then.
+    pub fn call<R>(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+        read: impl FnOnce(&Plan, &[&[u8]]) -> R,
+    ) -> Result<R> {
+        let held = exclusive();
+        self.call_held(arguments, training, 0, &held, read)
+    }
+
+    /// [`Function::call`] for a caller that holds the lock; `sample_offset` is the place of the
+    /// first sample in the global batch.
+    ///
+    /// # Errors
+    /// As for [`Function::call`].
+    pub fn call_held<R>(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+        sample_offset: u64,
+        held: &Exclusive,
+        read: impl FnOnce(&Plan, &[&[u8]]) -> R,
+    ) -> Result<R> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.plan_for(&mut state, arguments, training)?;
+        let step = state.step;
+        let plan = &mut state.plans[at].1;
+        let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
+        plan.run(&bytes, RunContext { step, sample_offset }, held)?;
+        let result = read(plan, &bytes);
+        state.step += 1;
+        Ok(result)
+    }
+
+    fn plan_for(
+        &self,
+        state: &mut State,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+    ) -> Result<usize> {
+        let matches = |key: &Key| {
+            key.training == training
+                && key.shapes.len() == arguments.len()
+                && key.shapes.iter().zip(arguments).all(|(shape, a)| shape == a.shape)
+        };
+        if let Some(at) = state.plans.iter().rposition(|(key, _)| matches(key)) {
+            if at + 1 < state.plans.len() && state.plans.len() == state.capacity {
+                state.plans[at..].rotate_left(1);
+                return Ok(state.plans.len() - 1);
+            }
+            return Ok(at);
+        }
+        self.check(arguments)?;
+        let shapes: Vec<Vec<usize>> = arguments.iter().map(|a| a.shape.to_vec()).collect();
+        let plan = self.plan(&shapes, training)?;
+        if state.plans.len() == state.capacity {
+            state.plans.remove(0);
+        }
+        state.plans.push((Key { shapes, training }, plan));
+        Ok(state.plans.len() - 1)
+    }
+
+    fn check(&self, arguments: &[ArrayRef<'_>]) -> Result<()> {
+        if arguments.len() != self.inputs.len() {
+            return Err(RuntimeError::Argument(format!(
+                "{} takes {} arguments, {} were given",
+                self.name,
+                self.inputs.len(),
+                arguments.len()
+            )));
+        }
+        for (k, (input, argument)) in self.inputs.iter().zip(arguments).enumerate() {
+            if input.dtype() != argument.dtype {
+                return Err(RuntimeError::Argument(format!(
+                    "{}: argument {k} has type {}, its placeholder needs {}",
+                    self.name,
+                    argument.dtype,
+                    input.dtype()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compiles and plans the function for concrete shapes.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn plan(&self, shapes: &[Vec<usize>], training: bool) -> Result<Plan> {
+        let updates: Vec<(VarId, Tensor)> =
+            self.updates.iter().map(|(variable, value)| (variable.id, value.clone())).collect();
+        let request = Request {
+            inputs: &self.inputs,
+            input_shapes: shapes,
+            outputs: &self.outputs,
+            updates: &updates,
+            training,
+        };
+        let program = compile(&request, &Constants, Options::default())?;
+        for (id, value) in &program.updates {
+            let variable = Variable::by_id(*id)?;
+            let shape = &program.values[*value].shape;
+            if *shape != variable.shape {
+                return Err(RuntimeError::Argument(format!(
+                    "{}: a variable of shape {:?} is updated with a value of shape {shape:?}",
+                    self.name, variable.shape
+                )));
+            }
+        }
+        Plan::new(program)
+    }
+
+    /// Times each call of the plan for these arguments.
+    ///
+    /// # Errors
+    /// As for [`Function::call`].
+    pub fn profile(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+        repeats: usize,
+    ) -> Result<Vec<Timing>> {
+        let held = exclusive();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.plan_for(&mut state, arguments, training)?;
+        let context = RunContext { step: state.step, sample_offset: 0 };
+        let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
+        state.plans[at].1.profile(&bytes, context, repeats, &held)
+    }
+}

@@ -1,0 +1,122 @@
+//! Variables: tensors whose value functions read and update in place.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use hornbeam_graph::op::VarId;
+use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType, shape};
+
+use crate::buffer::{Buffer, exclusive};
+use crate::error::{Result, RuntimeError};
+
+/// A variable's identity, type and storage.
+#[derive(Debug)]
+pub struct Variable {
+    /// Identity in graphs.
+    pub id: VarId,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes of the axes.
+    pub shape: Vec<usize>,
+    pub(crate) storage: Buffer,
+}
+
+fn registry() -> &'static Mutex<HashMap<VarId, Weak<Variable>>> {
+    static REGISTRY: OnceLock<Mutex<HashMap<VarId, Weak<Variable>>>> = OnceLock::new();
+    REGISTRY.get_or_init(Mutex::default)
+}
+
+impl Variable {
+    /// A new variable with the given value.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn new(value: &Literal) -> Result<Arc<Variable>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let variable = Arc::new(Variable {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            dtype: value.dtype,
+            shape: value.shape.clone(),
+            storage: Buffer::copy_of(&value.bytes, "a variable")?,
+        });
+        let mut registry = registry().lock().unwrap_or_else(PoisonError::into_inner);
+        registry.insert(variable.id, Arc::downgrade(&variable));
+        Ok(variable)
+    }
+
+    /// The living variable with an identity.
+    ///
+    /// # Errors
+    /// When it has been dropped.
+    pub fn by_id(id: VarId) -> Result<Arc<Variable>> {
+        let registry = registry().lock().unwrap_or_else(PoisonError::into_inner);
+        registry.get(&id).and_then(Weak::upgrade).ok_or_else(|| {
+            RuntimeError::Argument("a variable of the graph no longer exists".to_string())
+        })
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size()
+    }
+
+    /// The symbolic tensor that stands for the value, and keeps the variable alive.
+    pub fn tensor(self: &Arc<Self>) -> Tensor {
+        let ty = TensorType { dtype: self.dtype, shape: shape::known(&self.shape) };
+        Node::leaf(Op::Variable(self.id), ty, Some(self.clone()))
+    }
+
+    /// A copy of the value.
+    pub fn get(&self) -> Literal {
+        let _guard = exclusive();
+        // SAFETY: the storage has that many bytes, and the guard keeps plans from writing it.
+        let bytes = unsafe { std::slice::from_raw_parts(self.storage.as_ptr(), self.bytes()) };
+        Literal::new(self.dtype, self.shape.clone(), bytes)
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// When the number of bytes is not the variable's.
+    pub fn set(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() != self.bytes() {
+            return Err(RuntimeError::Argument(format!(
+                "a variable of shape {:?} and type {} has {} bytes, the value has {}",
+                self.shape,
+                self.dtype,
+                self.bytes(),
+                bytes.len()
+            )));
+        }
+        let _guard = exclusive();
+        // SAFETY: the storage has that many bytes, and the guard keeps plans from using it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.storage.as_ptr(), bytes.len());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Variable {
+    fn drop(&mut self) {
+        registry().lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_kept_until_the_variable_goes() {
+        let v = Variable::new(&Literal::from_f64(DType::F32, vec![2], &[1.0, 2.0])).unwrap();
+        v.set(&Literal::from_f64(DType::F32, vec![2], &[3.0, 4.0]).bytes).unwrap();
+        assert_eq!(v.get().to_f64(), [3.0, 4.0]);
+        assert!(v.set(&[0; 3]).is_err());
+        let id = v.id;
+        assert!(Variable::by_id(id).is_ok());
+        drop(v);
+        assert!(Variable::by_id(id).is_err());
+    }
+}
