@@ -23,7 +23,11 @@ impl<'py> Array<'py> {
             && let Some(dtype) = dtype_of(array)?
             && aligned(array, dtype)
         {
-            return Ok(Array { dtype, shape: array.shape().to_vec(), array: array.clone() });
+            return Ok(Array {
+                dtype,
+                shape: array.shape().to_vec(),
+                array: array.clone(),
+            });
         }
         let py = value.py();
         let kwargs = PyDict::new(py);
@@ -45,15 +49,29 @@ impl<'py> Array<'py> {
         };
         if !aligned(&array, dtype) {
             let copy = array.call_method0("copy")?.cast_into::<PyUntypedArray>()?;
-            return Ok(Array { dtype, shape: copy.shape().to_vec(), array: copy });
+            return Ok(Array {
+                dtype,
+                shape: copy.shape().to_vec(),
+                array: copy,
+            });
         }
-        Ok(Array { dtype, shape: array.shape().to_vec(), array })
+        Ok(Array {
+            dtype,
+            shape: array.shape().to_vec(),
+            array,
+        })
     }
 
     /// Where the elements are.
     pub(crate) fn as_ptr(&self) -> *const u8 {
         // SAFETY: the object is a NumPy array, so its header is valid while it is alive.
-        unsafe { (*self.array.as_array_ptr()).data.cast::<u8>().cast_const() }
+        unsafe {
+            (*self.array.as_array_ptr())
+                .fields
+                .data
+                .cast::<u8>()
+                .cast_const()
+        }
     }
 
     /// The elements.
@@ -80,18 +98,22 @@ impl<'py> Array<'py> {
 
 fn aligned(array: &Bound<'_, PyUntypedArray>, dtype: DType) -> bool {
     // SAFETY: the object is a NumPy array, so its header is valid.
-    (unsafe { (*array.as_array_ptr()).data as usize }).is_multiple_of(dtype.size())
+    (unsafe { (*array.as_array_ptr()).fields.data as usize }).is_multiple_of(dtype.size())
 }
 
 fn numpy_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    MODULE.get_or_try_init(py, || py.import("numpy").map(Bound::unbind)).map(|m| m.bind(py))
+    MODULE
+        .get_or_try_init(py, || py.import("numpy").map(Bound::unbind))
+        .map(|m| m.bind(py))
 }
 
 fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<DType>> {
     let descr = array.dtype();
     if descr.as_any().getattr("isnative")?.extract::<bool>()? {
-        Ok(DType::parse(&descr.as_any().getattr("name")?.extract::<String>()?))
+        Ok(DType::parse(
+            &descr.as_any().getattr("name")?.extract::<String>()?,
+        ))
     } else {
         Ok(None)
     }
@@ -121,7 +143,9 @@ fn filled<'py, T: numpy::Element>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let len = shape.iter().product::<usize>() * std::mem::size_of::<T>();
     if len != bytes.len() {
-        return Err(PyValueError::new_err("a result has another size than its shape says"));
+        return Err(PyValueError::new_err(
+            "a result has another size than its shape says",
+        ));
     }
     // SAFETY: every element is written below before the array is seen by anyone.
     let array = unsafe { PyArrayDyn::<T>::new(py, shape, false) };

@@ -49,7 +49,11 @@ impl PyFunction {
 fn refs<'a>(arrays: &'a [Array<'_>]) -> Vec<ArrayRef<'a>> {
     arrays
         .iter()
-        .map(|a| ArrayRef { dtype: a.dtype, shape: &a.shape, bytes: a.bytes() })
+        .map(|a| ArrayRef {
+            dtype: a.dtype,
+            shape: &a.shape,
+            bytes: a.bytes(),
+        })
         .collect()
 }
 
@@ -65,17 +69,20 @@ impl PyFunction {
         plan_cache: usize,
     ) -> PyResult<Self> {
         let tensors = |list: Vec<Bound<'_, PyTensor>>| {
-            list.iter().map(|t| t.get().tensor.clone()).collect::<Vec<_>>()
+            list.iter()
+                .map(|t| t.get().tensor.clone())
+                .collect::<Vec<_>>()
         };
         let updates = updates
             .iter()
             .map(|(v, t)| (v.get().variable.clone(), t.get().tensor.clone()))
             .collect();
         let name = name.unwrap_or_else(|| "function".to_string());
-        let function =
-            Function::new(name, tensors(inputs), tensors(outputs), updates, plan_cache)
-                .map_err(error::runtime)?;
-        Ok(PyFunction { function: Arc::new(function) })
+        let function = Function::new(name, tensors(inputs), tensors(outputs), updates, plan_cache)
+            .map_err(error::runtime)?;
+        Ok(PyFunction {
+            function: Arc::new(function),
+        })
     }
 
     /// Runs the function on arrays and returns its results as arrays.
@@ -94,13 +101,20 @@ impl PyFunction {
                     (0..plan.outputs())
                         .map(|k| {
                             let Value { dtype, shape, .. } = plan.output(k).clone();
-                            Owned { dtype, shape, bytes: plan.result(k, inputs).to_vec() }
+                            Owned {
+                                dtype,
+                                shape,
+                                bytes: plan.result(k, inputs).to_vec(),
+                            }
                         })
                         .collect::<Vec<_>>()
                 })
             })
             .map_err(error::runtime)?;
-        results.iter().map(|r| to_numpy(py, r.dtype, &r.shape, &r.bytes)).collect()
+        results
+            .iter()
+            .map(|r| to_numpy(py, r.dtype, &r.shape, &r.bytes))
+            .collect()
     }
 
     #[getter]
@@ -113,7 +127,7 @@ impl PyFunction {
         self.function.set_step(value);
     }
 
-    /// The program that runs for arguments of these shapes, readable.
+    /// The plan for arguments of these shapes, readable.
     #[pyo3(signature = (shapes, training = false))]
     fn describe(
         &self,
@@ -121,9 +135,10 @@ impl PyFunction {
         shapes: Vec<Vec<usize>>,
         training: bool,
     ) -> PyResult<String> {
-        let plan =
-            py.detach(|| self.function.plan(&shapes, training)).map_err(error::runtime)?;
-        Ok(plan.program().to_string())
+        let plan = py
+            .detach(|| self.function.plan(&shapes, training))
+            .map_err(error::runtime)?;
+        Ok(plan.to_string())
     }
 
     /// Bytes of the arena of the plan for arguments of these shapes.
@@ -134,8 +149,9 @@ impl PyFunction {
         shapes: Vec<Vec<usize>>,
         training: bool,
     ) -> PyResult<usize> {
-        let plan =
-            py.detach(|| self.function.plan(&shapes, training)).map_err(error::runtime)?;
+        let plan = py
+            .detach(|| self.function.plan(&shapes, training))
+            .map_err(error::runtime)?;
         Ok(plan.peak_bytes())
     }
 
@@ -191,8 +207,10 @@ impl PyLoop {
         collect: Vec<usize>,
         training: bool,
     ) -> PyResult<Self> {
-        let arrays: Vec<Array<'_>> =
-            arrays.iter().map(|a| Array::new(a, None)).collect::<PyResult<_>>()?;
+        let arrays: Vec<Array<'_>> = arrays
+            .iter()
+            .map(|a| Array::new(a, None))
+            .collect::<PyResult<_>>()?;
         let order = order
             .map(|o| Array::new(o, Some(DType::I64)))
             .transpose()?
@@ -209,7 +227,10 @@ impl PyLoop {
         let function = function.get().function.clone();
         let epoch = Epoch::new(function, samples, batch_size, order, &collect, training)
             .map_err(error::runtime)?;
-        Ok(PyLoop { epoch: Mutex::new(epoch), _owners: owners })
+        Ok(PyLoop {
+            epoch: Mutex::new(epoch),
+            _owners: owners,
+        })
     }
 
     /// Runs steps until all are done or a limit is reached; returns how many it ran.
@@ -221,7 +242,8 @@ impl PyLoop {
         max_seconds: Option<f64>,
     ) -> PyResult<usize> {
         let limit = max_seconds.map(|s| Duration::from_secs_f64(s.clamp(0.0, 1e9)));
-        py.detach(|| self.with(|e| e.run(max_steps, limit))).map_err(error::runtime)
+        py.detach(|| self.with(|e| e.run(max_steps, limit)))
+            .map_err(error::runtime)
     }
 
     #[getter]
@@ -250,6 +272,9 @@ impl PyLoop {
     /// The collected outputs.
     fn collected<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let guard = py.detach(|| self.with(|e| e.collected().to_vec()));
-        guard.iter().map(|c| to_numpy(py, c.dtype, &c.shape, &c.bytes)).collect()
+        guard
+            .iter()
+            .map(|c| to_numpy(py, c.dtype, &c.shape, &c.bytes))
+            .collect()
     }
 }

@@ -22,13 +22,14 @@ mod _core {
         arange, arg_reduce, binary, broadcast_to, cast, concat, constant, conv, conv_transpose,
         cumulative, gather, gradients, identity, learning_phase, log_softmax, matmul, moments, pad,
         placeholder, pool, random, reduce, reshape, reverse, select, set_scope, shape_of,
-        sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy,
-        sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
+        sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy, sparse_softmax_cross_entropy,
+        stop_gradient, transpose, unary,
     };
     #[pymodule_export]
     use super::tensor::{PyTensor, PyVariable};
 
     /// The package's version.
+    #[allow(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 

@@ -36,7 +36,10 @@ fn build(op: Op, inputs: &[&T<'_>]) -> Built {
 /// A constant tensor.
 pub(crate) fn constant_of(literal: Literal) -> Tensor {
     let shape = hornbeam_graph::shape::known(&literal.shape);
-    let ty = TensorType { dtype: literal.dtype, shape };
+    let ty = TensorType {
+        dtype: literal.dtype,
+        shape,
+    };
     Node::leaf(Op::Constant(literal), ty, None)
 }
 
@@ -76,15 +79,24 @@ fn dtype_named(name: &str) -> PyResult<DType> {
 
 fn axis_of(axis: i64, rank: usize) -> PyResult<usize> {
     let at = if axis < 0 { axis + rank as i64 } else { axis };
-    usize::try_from(at).ok().filter(|&a| a < rank).ok_or_else(|| {
-        PyValueError::new_err(format!("axis {axis} is out of range for a tensor with {rank} axes"))
-    })
+    usize::try_from(at)
+        .ok()
+        .filter(|&a| a < rank)
+        .ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "axis {axis} is out of range for a tensor with {rank} axes"
+            ))
+        })
 }
 
 fn axes_of(axes: Option<Vec<i64>>, rank: usize) -> PyResult<Vec<usize>> {
-    let Some(axes) = axes else { return Ok((0..rank).collect()) };
-    let mut axes: Vec<usize> =
-        axes.into_iter().map(|a| axis_of(a, rank)).collect::<PyResult<_>>()?;
+    let Some(axes) = axes else {
+        return Ok((0..rank).collect());
+    };
+    let mut axes: Vec<usize> = axes
+        .into_iter()
+        .map(|a| axis_of(a, rank))
+        .collect::<PyResult<_>>()?;
     axes.sort_unstable();
     axes.dedup();
     Ok(axes)
@@ -101,7 +113,10 @@ pub(crate) enum Axis {
 /// Drops and inserts axes of size 1.
 pub(crate) fn with_axes(part: &Tensor, axes: &[Axis]) -> PyResult<Tensor> {
     let same = axes.len() == part.rank()
-        && axes.iter().enumerate().all(|(i, a)| matches!(a, Axis::Kept(k) if *k == i));
+        && axes
+            .iter()
+            .enumerate()
+            .all(|(i, a)| matches!(a, Axis::Kept(k) if *k == i));
     if same {
         return Ok(part.clone());
     }
@@ -114,7 +129,10 @@ pub(crate) fn with_axes(part: &Tensor, axes: &[Axis]) -> PyResult<Tensor> {
         .collect();
     if dims.iter().filter(|d| d.is_none()).count() <= 1 {
         let dims: Vec<i64> = dims.iter().map(|d| d.map_or(-1, |n| n as i64)).collect();
-        return node(Op::Reshape, vec![part.clone(), constant_of(Literal::ints(&dims))]);
+        return node(
+            Op::Reshape,
+            vec![part.clone(), constant_of(Literal::ints(&dims))],
+        );
     }
     let shape = node(Op::ShapeOf, vec![part.clone()])?;
     let one = constant_of(Literal::ints(&[1]));
@@ -123,7 +141,11 @@ pub(crate) fn with_axes(part: &Tensor, axes: &[Axis]) -> PyResult<Tensor> {
         .map(|a| match a {
             Axis::New => Ok(one.clone()),
             Axis::Kept(k) => {
-                let at = SliceAxis { start: Some(*k as i64), stop: Some(*k as i64 + 1), step: 1 };
+                let at = SliceAxis {
+                    start: Some(*k as i64),
+                    stop: Some(*k as i64 + 1),
+                    step: 1,
+                };
                 node(Op::Slice(vec![at]), vec![shape.clone()])
             }
         })
@@ -173,7 +195,10 @@ fn scalar_operand(value: &Bound<'_, PyAny>, dtype: DType) -> PyResult<Tensor> {
 #[pyfunction]
 #[pyo3(signature = (shape, dtype = "float32", name = None))]
 pub(crate) fn placeholder(shape: Vec<Option<usize>>, dtype: &str, name: Option<String>) -> Built {
-    let ty = TensorType { dtype: dtype_named(dtype)?, shape };
+    let ty = TensorType {
+        dtype: dtype_named(dtype)?,
+        shape,
+    };
     Ok(PyTensor::named(Node::leaf(Op::Placeholder, ty, None), name))
 }
 
@@ -181,13 +206,19 @@ pub(crate) fn placeholder(shape: Vec<Option<usize>>, dtype: &str, name: Option<S
 #[pyfunction]
 #[pyo3(signature = (value, name = None))]
 pub(crate) fn constant(value: &Bound<'_, PyAny>, name: Option<String>) -> Built {
-    Ok(PyTensor::named(constant_of(Array::new(value, None)?.literal()), name))
+    Ok(PyTensor::named(
+        constant_of(Array::new(value, None)?.literal()),
+        name,
+    ))
 }
 
 /// A bool scalar: training or inference.
 #[pyfunction]
 pub(crate) fn learning_phase() -> PyTensor {
-    let ty = TensorType { dtype: DType::Bool, shape: Vec::new() };
+    let ty = TensorType {
+        dtype: DType::Bool,
+        shape: Vec::new(),
+    };
     let tensor = Node::leaf(Op::LearningPhase, ty, None);
     PyTensor::named(tensor, Some("keras_learning_phase:0".to_string()))
 }
@@ -195,9 +226,31 @@ pub(crate) fn learning_phase() -> PyTensor {
 fn unary_named(name: &str) -> Option<UnaryOp> {
     use UnaryOp as U;
     [
-        U::Neg, U::Abs, U::Sign, U::Exp, U::Expm1, U::Log, U::Log1p, U::Sqrt, U::Rsqrt, U::Square,
-        U::Reciprocal, U::Sin, U::Cos, U::Tan, U::Tanh, U::Sigmoid, U::Relu, U::Softplus, U::Erf,
-        U::Floor, U::Ceil, U::Round, U::Not, U::IsNan, U::IsFinite,
+        U::Neg,
+        U::Abs,
+        U::Sign,
+        U::Exp,
+        U::Expm1,
+        U::Log,
+        U::Log1p,
+        U::Sqrt,
+        U::Rsqrt,
+        U::Square,
+        U::Reciprocal,
+        U::Sin,
+        U::Cos,
+        U::Tan,
+        U::Tanh,
+        U::Sigmoid,
+        U::Relu,
+        U::Softplus,
+        U::Erf,
+        U::Floor,
+        U::Ceil,
+        U::Round,
+        U::Not,
+        U::IsNan,
+        U::IsFinite,
     ]
     .into_iter()
     .find(|op| format!("{op:?}").to_lowercase() == name)
@@ -206,8 +259,23 @@ fn unary_named(name: &str) -> Option<UnaryOp> {
 fn binary_named(name: &str) -> Option<BinaryOp> {
     use BinaryOp as B;
     [
-        B::Add, B::Sub, B::Mul, B::Div, B::FloorDiv, B::Mod, B::Pow, B::Max, B::Min, B::Eq, B::Ne,
-        B::Lt, B::Le, B::Gt, B::Ge, B::And, B::Or,
+        B::Add,
+        B::Sub,
+        B::Mul,
+        B::Div,
+        B::FloorDiv,
+        B::Mod,
+        B::Pow,
+        B::Max,
+        B::Min,
+        B::Eq,
+        B::Ne,
+        B::Lt,
+        B::Le,
+        B::Gt,
+        B::Ge,
+        B::And,
+        B::Or,
     ]
     .into_iter()
     .find(|op| format!("{op:?}").to_lowercase() == name)
@@ -216,13 +284,19 @@ fn binary_named(name: &str) -> Option<BinaryOp> {
 /// A function of one element.
 #[pyfunction]
 pub(crate) fn unary(op: &str, x: &T<'_>) -> Built {
-    build(Op::Unary(unary_named(op).ok_or_else(|| unknown("unary operation", op))?), &[x])
+    build(
+        Op::Unary(unary_named(op).ok_or_else(|| unknown("unary operation", op))?),
+        &[x],
+    )
 }
 
 /// A function of two elements.
 #[pyfunction]
 pub(crate) fn binary(op: &str, x: &T<'_>, y: &T<'_>) -> Built {
-    build(Op::Binary(binary_named(op).ok_or_else(|| unknown("binary operation", op))?), &[x, y])
+    build(
+        Op::Binary(binary_named(op).ok_or_else(|| unknown("binary operation", op))?),
+        &[x, y],
+    )
 }
 
 /// x where the condition holds, else y.
@@ -264,7 +338,14 @@ pub(crate) fn reduce(op: &str, x: &T<'_>, axes: Option<Vec<i64>>, keepdims: bool
         _ => return Err(unknown("reduction", op)),
     };
     let axes = axes_of(axes, x.get().tensor.rank())?;
-    build(Op::Reduce { op: kind, axes, keepdims }, &[x])
+    build(
+        Op::Reduce {
+            op: kind,
+            axes,
+            keepdims,
+        },
+        &[x],
+    )
 }
 
 /// Index of the first extreme along an axis.
@@ -275,7 +356,13 @@ pub(crate) fn arg_reduce(op: &str, x: &T<'_>, axis: i64) -> Built {
         "min" => Extreme::Min,
         _ => return Err(unknown("extreme", op)),
     };
-    build(Op::ArgReduce { op: kind, axis: axis_of(axis, x.get().tensor.rank())? }, &[x])
+    build(
+        Op::ArgReduce {
+            op: kind,
+            axis: axis_of(axis, x.get().tensor.rank())?,
+        },
+        &[x],
+    )
 }
 
 /// Running sum or product.
@@ -288,7 +375,15 @@ pub(crate) fn cumulative(op: &str, x: &T<'_>, axis: i64, exclusive: bool, revers
         _ => return Err(unknown("cumulative operation", op)),
     };
     let axis = axis_of(axis, x.get().tensor.rank())?;
-    build(Op::Cumulative { op: kind, axis, exclusive, reverse }, &[x])
+    build(
+        Op::Cumulative {
+            op: kind,
+            axis,
+            exclusive,
+            reverse,
+        },
+        &[x],
+    )
 }
 
 /// Mean and biased variance.
@@ -296,7 +391,10 @@ pub(crate) fn cumulative(op: &str, x: &T<'_>, axis: i64, exclusive: bool, revers
 pub(crate) fn moments(x: &T<'_>, axes: Vec<i64>) -> PyResult<(PyTensor, PyTensor)> {
     let axes = axes_of(Some(axes), x.get().tensor.rank())?;
     let mean = node(Op::Moments { axes }, vec![x.get().tensor.clone()])?;
-    let variance = Tensor { node: mean.node.clone(), index: 1 };
+    let variance = Tensor {
+        node: mean.node.clone(),
+        index: 1,
+    };
     Ok((mean.into(), variance.into()))
 }
 
@@ -309,28 +407,41 @@ pub(crate) fn shape_of(x: &T<'_>) -> Built {
 /// The same elements in another shape.
 #[pyfunction]
 pub(crate) fn reshape(x: &T<'_>, shape: &Bound<'_, PyAny>) -> Built {
-    Ok(node(Op::Reshape, vec![x.get().tensor.clone(), shape_operand(shape)?])?.into())
+    Ok(node(
+        Op::Reshape,
+        vec![x.get().tensor.clone(), shape_operand(shape)?],
+    )?
+    .into())
 }
 
 /// NumPy's broadcast_to.
 #[pyfunction]
 pub(crate) fn broadcast_to(x: &T<'_>, shape: &Bound<'_, PyAny>) -> Built {
-    Ok(node(Op::BroadcastTo, vec![x.get().tensor.clone(), shape_operand(shape)?])?.into())
+    Ok(node(
+        Op::BroadcastTo,
+        vec![x.get().tensor.clone(), shape_operand(shape)?],
+    )?
+    .into())
 }
 
 /// Permuted axes.
 #[pyfunction]
 pub(crate) fn transpose(x: &T<'_>, perm: Vec<i64>) -> Built {
     let rank = x.get().tensor.rank();
-    let perm = perm.into_iter().map(|a| axis_of(a, rank)).collect::<PyResult<_>>()?;
+    let perm = perm
+        .into_iter()
+        .map(|a| axis_of(a, rank))
+        .collect::<PyResult<_>>()?;
     build(Op::Transpose { perm }, &[x])
 }
 
 /// A part of each axis.
 #[pyfunction]
 pub(crate) fn slice(x: &T<'_>, ranges: Vec<(Option<i64>, Option<i64>, i64)>) -> Built {
-    let axes =
-        ranges.into_iter().map(|(start, stop, step)| SliceAxis { start, stop, step }).collect();
+    let axes = ranges
+        .into_iter()
+        .map(|(start, stop, step)| SliceAxis { start, stop, step })
+        .collect();
     build(Op::Slice(axes), &[x])
 }
 
@@ -338,7 +449,13 @@ pub(crate) fn slice(x: &T<'_>, ranges: Vec<(Option<i64>, Option<i64>, i64)>) -> 
 #[pyfunction]
 #[pyo3(signature = (x, cells, value = 0.0))]
 pub(crate) fn pad(x: &T<'_>, cells: Vec<(usize, usize)>, value: f64) -> Built {
-    build(Op::Pad { cells, value: value.to_bits() }, &[x])
+    build(
+        Op::Pad {
+            cells,
+            value: value.to_bits(),
+        },
+        &[x],
+    )
 }
 
 /// One tensor after the other.
@@ -362,7 +479,12 @@ pub(crate) fn reverse(x: &T<'_>, axes: Vec<i64>) -> Built {
 #[pyfunction]
 #[pyo3(signature = (x, indices, axis = 0))]
 pub(crate) fn gather(x: &T<'_>, indices: &T<'_>, axis: i64) -> Built {
-    build(Op::Gather { axis: axis_of(axis, x.get().tensor.rank())? }, &[x, indices])
+    build(
+        Op::Gather {
+            axis: axis_of(axis, x.get().tensor.rank())?,
+        },
+        &[x, indices],
+    )
 }
 
 /// Equally spaced numbers.
@@ -374,14 +496,20 @@ pub(crate) fn arange(
     dtype: &str,
 ) -> Built {
     let dtype = dtype_named(dtype)?;
-    let operands =
-        [start, stop, step].into_iter().map(|v| scalar_operand(v, dtype)).collect::<PyResult<_>>()?;
+    let operands = [start, stop, step]
+        .into_iter()
+        .map(|v| scalar_operand(v, dtype))
+        .collect::<PyResult<_>>()?;
     Ok(node(Op::Arange(dtype), operands)?.into())
 }
 
 /// A product over the last two axes.
 pub(crate) fn matmul_of(x: &Tensor, y: &Tensor, ta: bool, tb: bool) -> PyResult<Tensor> {
-    let op = Op::MatMul { transpose_a: ta, transpose_b: tb, epilogue: Epilogue::default() };
+    let op = Op::MatMul {
+        transpose_a: ta,
+        transpose_b: tb,
+        epilogue: Epilogue::default(),
+    };
     node(op, vec![x.clone(), y.clone()])
 }
 
@@ -412,7 +540,12 @@ pub(crate) fn conv(
     dilation: Vec<usize>,
     groups: usize,
 ) -> Built {
-    let attrs = ConvAttrs { strides, padding: padding_of(padding)?, dilation, groups };
+    let attrs = ConvAttrs {
+        strides,
+        padding: padding_of(padding)?,
+        dilation,
+        groups,
+    };
     build(Op::Conv(attrs, Epilogue::default()), &[x, kernel])
 }
 
@@ -428,7 +561,12 @@ pub(crate) fn conv_transpose(
     dilation: Vec<usize>,
     groups: usize,
 ) -> Built {
-    let attrs = ConvAttrs { strides, padding: padding_of(padding)?, dilation, groups };
+    let attrs = ConvAttrs {
+        strides,
+        padding: padding_of(padding)?,
+        dilation,
+        groups,
+    };
     let shape = shape_operand(output_shape)?;
     let inputs = vec![x.get().tensor.clone(), kernel.get().tensor.clone(), shape];
     Ok(node(Op::ConvGradInput(attrs), inputs)?.into())
@@ -443,7 +581,11 @@ pub(crate) fn pool(
     strides: Vec<usize>,
     padding: &Bound<'_, PyAny>,
 ) -> Built {
-    let attrs = PoolAttrs { size, strides, padding: padding_of(padding)? };
+    let attrs = PoolAttrs {
+        size,
+        strides,
+        padding: padding_of(padding)?,
+    };
     match mode {
         "max" => build(Op::MaxPool(attrs), &[x]),
         "avg" => build(Op::AvgPool(attrs), &[x]),
@@ -484,24 +626,24 @@ pub(crate) fn sigmoid_cross_entropy(logits: &T<'_>, targets: &T<'_>) -> Built {
 /// A random tensor.
 #[pyfunction]
 #[pyo3(signature = (dist, shape, dtype, key, p = 0.0))]
-pub(crate) fn random(
-    dist: &str,
-    shape: &Bound<'_, PyAny>,
-    dtype: &str,
-    key: u64,
-    p: f64,
-) -> Built {
+pub(crate) fn random(dist: &str, shape: &Bound<'_, PyAny>, dtype: &str, key: u64, p: f64) -> Built {
     let dist = match dist {
         "uniform" => Distribution::Uniform,
         "normal" => Distribution::Normal,
         "truncated_normal" => Distribution::TruncatedNormal,
         "bernoulli" if (0.0..=1.0).contains(&p) => Distribution::Bernoulli(p.to_bits()),
         "bernoulli" => {
-            return Err(PyValueError::new_err(format!("a probability lies in 0..1, not {p}")));
+            return Err(PyValueError::new_err(format!(
+                "a probability lies in 0..1, not {p}"
+            )));
         }
         _ => return Err(unknown("distribution", dist)),
     };
-    let op = Op::Random { dist, dtype: dtype_named(dtype)?, key };
+    let op = Op::Random {
+        dist,
+        dtype: dtype_named(dtype)?,
+        key,
+    };
     Ok(node(op, vec![shape_operand(shape)?])?.into())
 }
 
@@ -514,7 +656,9 @@ pub(crate) fn gradients(
     seeds: Option<Vec<T<'_>>>,
 ) -> PyResult<Vec<Option<PyTensor>>> {
     let tensors = |list: Vec<T<'_>>| {
-        list.iter().map(|t| t.get().tensor.clone()).collect::<Vec<Tensor>>()
+        list.iter()
+            .map(|t| t.get().tensor.clone())
+            .collect::<Vec<Tensor>>()
     };
     let seeds = seeds.map(tensors);
     let found = autodiff::gradients(&tensors(outputs), seeds.as_deref(), &tensors(wrt))

@@ -15,7 +15,14 @@ use crate::error;
 use crate::ops::{self, node};
 
 /// A symbolic tensor.
-#[pyclass(name = "Tensor", module = "hornbeam._core", subclass, dict, weakref, frozen)]
+#[pyclass(
+    name = "Tensor",
+    module = "hornbeam._core",
+    subclass,
+    dict,
+    weakref,
+    frozen
+)]
 pub(crate) struct PyTensor {
     pub(crate) tensor: Tensor,
     name: Option<String>,
@@ -41,7 +48,11 @@ fn common(a: DType, b: DType) -> DType {
 
 /// Casts a tensor unless it has the type already.
 pub(crate) fn cast_to(tensor: &Tensor, dtype: DType) -> PyResult<Tensor> {
-    if tensor.dtype() == dtype { Ok(tensor.clone()) } else { node(Op::Cast(dtype), vec![tensor.clone()]) }
+    if tensor.dtype() == dtype {
+        Ok(tensor.clone())
+    } else {
+        node(Op::Cast(dtype), vec![tensor.clone()])
+    }
 }
 
 /// Another operand: a tensor as it is, a number or array with the type of `beside` (or `float32`
@@ -60,7 +71,11 @@ fn operand(value: &Bound<'_, PyAny>, beside: DType) -> PyResult<Option<Tensor>> 
             .and_then(|d| d.getattr("kind"))
             .and_then(|k| k.extract::<String>())
             .is_ok_and(|k| k == "f");
-    let dtype = if float && !beside.is_float() { DType::F32 } else { beside };
+    let dtype = if float && !beside.is_float() {
+        DType::F32
+    } else {
+        beside
+    };
     let literal = Array::new(value, Some(dtype))?.literal();
     Ok(Some(ops::constant_of(literal)))
 }
@@ -129,7 +144,13 @@ impl PyTensor {
 
     #[getter]
     fn op_inputs(&self) -> Vec<PyTensor> {
-        self.tensor.node.inputs.iter().cloned().map(PyTensor::from).collect()
+        self.tensor
+            .node
+            .inputs
+            .iter()
+            .cloned()
+            .map(PyTensor::from)
+            .collect()
     }
 
     #[getter]
@@ -249,8 +270,12 @@ impl PyTensor {
         let symbolic = |op| this.operate(op, other, Order::Given, false);
         match op {
             CompareOp::Eq | CompareOp::Ne => {
-                let equal = slf.is(other) == (op == CompareOp::Eq);
-                Ok(equal.into_pyobject(slf.py())?.to_owned().into_any().unbind())
+                let equal = slf.is(other) == matches!(op, CompareOp::Eq);
+                Ok(equal
+                    .into_pyobject(slf.py())?
+                    .to_owned()
+                    .into_any()
+                    .unbind())
             }
             CompareOp::Lt => symbolic(BinaryOp::Lt),
             CompareOp::Le => symbolic(BinaryOp::Le),
@@ -282,7 +307,9 @@ impl PyTensor {
 
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let n = slf.get().__len__()?;
-        let items: Vec<_> = (0..n).map(|i| slf.as_any().get_item(i)).collect::<PyResult<_>>()?;
+        let items: Vec<_> = (0..n)
+            .map(|i| slf.as_any().get_item(i))
+            .collect::<PyResult<_>>()?;
         Ok(PyTuple::new(slf.py(), items)?.try_iter()?.into_any())
     }
 
@@ -313,7 +340,11 @@ fn index(tensor: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             "{consumed} indices for a tensor with {rank} axes"
         )));
     }
-    let whole = SliceAxis { start: None, stop: None, step: 1 };
+    let whole = SliceAxis {
+        start: None,
+        stop: None,
+        step: 1,
+    };
     let (mut axes, mut result) = (Vec::new(), Vec::new());
     let mut expanded = false;
     for k in &keys {
@@ -345,7 +376,11 @@ fn index(tensor: &Tensor, key: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         axes.push(whole);
     }
     let plain = axes.iter().all(|a| *a == whole);
-    let part = if plain { tensor.clone() } else { node(Op::Slice(axes), vec![tensor.clone()])? };
+    let part = if plain {
+        tensor.clone()
+    } else {
+        node(Op::Slice(axes), vec![tensor.clone()])?
+    };
     ops::with_axes(&part, &result)
 }
 
@@ -355,17 +390,27 @@ fn slice_axis(slice: &Bound<'_, PySlice>) -> PyResult<SliceAxis> {
     if step == 0 {
         return Err(PyValueError::new_err("a slice's step cannot be zero"));
     }
-    Ok(SliceAxis { start: part("start")?, stop: part("stop")?, step })
+    Ok(SliceAxis {
+        start: part("start")?,
+        stop: part("stop")?,
+        step,
+    })
 }
 
 fn single(i: i64, dim: Option<usize>) -> PyResult<SliceAxis> {
     if let Some(n) = dim
         && !(-(n as i64)..n as i64).contains(&i)
     {
-        return Err(PyIndexError::new_err(format!("index {i} is out of range for an axis of size {n}")));
+        return Err(PyIndexError::new_err(format!(
+            "index {i} is out of range for an axis of size {n}"
+        )));
     }
     let stop = if i == -1 { None } else { Some(i + 1) };
-    Ok(SliceAxis { start: Some(i), stop, step: 1 })
+    Ok(SliceAxis {
+        start: Some(i),
+        stop,
+        step: 1,
+    })
 }
 
 /// A tensor with a value that functions read and update in place.
@@ -401,6 +446,7 @@ impl PyVariable {
             )));
         }
         let bytes = array.bytes();
-        py.detach(|| self.variable.set(bytes)).map_err(error::runtime)
+        py.detach(|| self.variable.set(bytes))
+            .map_err(error::runtime)
     }
 }

@@ -113,7 +113,9 @@ impl Epoch {
             ));
         }
         if let Some(scalar) = arrays.iter().position(|a| a.shape.is_empty()) {
-            return fail(format!("array {scalar} is a scalar; its first axis must be the samples"));
+            return fail(format!(
+                "array {scalar} is a scalar; its first axis must be the samples"
+            ));
         }
         let total = arrays[0].shape[0];
         if let Some(other) = arrays.iter().find(|a| a.shape[0] != total) {
@@ -122,17 +124,29 @@ impl Epoch {
                 other.shape[0]
             ));
         }
-        if let Some(bad) = order.iter().flatten().find(|&&i| i < 0 || i >= total as i64) {
-            return fail(format!("the order names sample {bad}, but there are {total} samples"));
+        if let Some(bad) = order
+            .iter()
+            .flatten()
+            .find(|&&i| i < 0 || i >= total as i64)
+        {
+            return fail(format!(
+                "the order names sample {bad}, but there are {total} samples"
+            ));
         }
         if let Some(bad) = collect.iter().find(|&&k| k >= function.outputs()) {
-            return fail(format!("output {bad} cannot be collected: there is no such output"));
+            return fail(format!(
+                "output {bad} cannot be collected: there is no such output"
+            ));
         }
         let stages = function
             .inputs()
             .iter()
             .zip(&arrays)
-            .map(|(t, a)| Stage { dtype: t.dtype(), buffer: None, shape: a.shape.clone() })
+            .map(|(t, a)| Stage {
+                dtype: t.dtype(),
+                buffer: None,
+                shape: a.shape.clone(),
+            })
             .collect();
         let collected = collect
             .iter()
@@ -177,7 +191,10 @@ impl Epoch {
     /// first step and for outputs that are not scalars.
     pub fn means(&self) -> Vec<f64> {
         let seen = self.samples_done() as f64;
-        self.sums.iter().map(|sum| if seen > 0.0 { sum / seen } else { f64::NAN }).collect()
+        self.sums
+            .iter()
+            .map(|sum| if seen > 0.0 { sum / seen } else { f64::NAN })
+            .collect()
     }
 
     /// Each output of the last step; NaN for outputs that are not scalars.
@@ -236,7 +253,9 @@ impl Epoch {
                 let bytes = self.batch.min(self.samples) * row * stage.dtype.size();
                 stage.buffer = Some(Buffer::zeroed(bytes, "a batch")?);
             }
-            let Some(buffer) = &stage.buffer else { continue };
+            let Some(buffer) = &stage.buffer else {
+                continue;
+            };
             let order = self.order.as_deref().map(|o| &o[first..first + rows]);
             copy_rows(array, row, first, rows, order, stage.dtype, buffer);
         }
@@ -252,7 +271,11 @@ impl Stage {
             Some(b) => unsafe { std::slice::from_raw_parts(b.as_ptr(), rows * row) },
             None => &array.bytes()[first * row..(first + rows) * row],
         };
-        ArrayRef { dtype: self.dtype, shape: &self.shape, bytes }
+        ArrayRef {
+            dtype: self.dtype,
+            shape: &self.shape,
+            bytes,
+        }
     }
 }
 
@@ -283,8 +306,14 @@ fn copy_rows(
             convert(from, array.dtype, into, to);
         }
     };
-    let parts = if rows * to_bytes >= PARALLEL_GATHER_BYTES { par::num_threads().min(rows) } else { 1 };
-    par::run(parts, &|p| (rows * p / parts..rows * (p + 1) / parts).for_each(copy));
+    let parts = if rows * to_bytes >= PARALLEL_GATHER_BYTES {
+        par::num_threads().min(rows)
+    } else {
+        1
+    };
+    par::run(parts, &|p| {
+        (rows * p / parts..rows * (p + 1) / parts).for_each(copy)
+    });
 }
 
 /// Converts elements between types, as NumPy's astype does.
@@ -303,7 +332,9 @@ fn account(plan: &Plan, inputs: &[&[u8]], rows: usize, sums: &mut [f64], last: &
         let scalar = if value.shape.is_empty() {
             let bytes = plan.result(k, inputs);
             match value.dtype {
-                DType::F32 => bytes.try_into().map_or(f64::NAN, |b| f64::from(f32::from_ne_bytes(b))),
+                DType::F32 => bytes
+                    .try_into()
+                    .map_or(f64::NAN, |b| f64::from(f32::from_ne_bytes(b))),
                 other => Literal::new(other, Vec::new(), bytes).to_f64()[0],
             }
         } else {
@@ -320,7 +351,11 @@ fn collect(plan: &Plan, inputs: &[&[u8]], collected: &mut [Collected]) {
         c.dtype = value.dtype;
         let rows = value.shape.first().copied().unwrap_or(1);
         if c.shape.is_empty() {
-            c.shape = if value.shape.is_empty() { vec![0] } else { value.shape.clone() };
+            c.shape = if value.shape.is_empty() {
+                vec![0]
+            } else {
+                value.shape.clone()
+            };
             c.shape[0] = 0;
         }
         c.shape[0] += rows;

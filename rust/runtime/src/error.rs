@@ -45,7 +45,9 @@ pub enum RuntimeError {
 pub type Result<T> = std::result::Result<T, RuntimeError>;
 
 fn layer(scope: &Option<String>) -> String {
-    scope.as_ref().map_or_else(String::new, |s| format!("layer '{s}': "))
+    scope
+        .as_ref()
+        .map_or_else(String::new, |s| format!("layer '{s}': "))
 }
 
 /// The text of a caught panic.

@@ -66,8 +66,18 @@ impl Function {
                 )));
             }
         }
-        let state = State { plans: Vec::new(), capacity: plan_cache.max(1), step: 0 };
-        Ok(Function { name, inputs, outputs, updates, state: Mutex::new(state) })
+        let state = State {
+            plans: Vec::new(),
+            capacity: plan_cache.max(1),
+            step: 0,
+        };
+        Ok(Function {
+            name,
+            inputs,
+            outputs,
+            updates,
+            state: Mutex::new(state),
+        })
     }
 
     /// The function's name.
@@ -87,12 +97,18 @@ impl Function {
 
     /// How many steps have run: random numbers differ from step to step.
     pub fn step(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).step
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .step
     }
 
     /// Sets the number of the next step.
     pub fn set_step(&self, step: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).step = step;
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .step = step;
     }
 
     /// Runs the function and hands its plan to `read`, which takes the results out.
@@ -127,7 +143,14 @@ impl Function {
         let step = state.step;
         let plan = &mut state.plans[at].1;
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
-        plan.run(&bytes, RunContext { step, sample_offset }, held)?;
+        plan.run(
+            &bytes,
+            RunContext {
+                step,
+                sample_offset,
+            },
+            held,
+        )?;
         let result = read(plan, &bytes);
         state.step += 1;
         Ok(result)
@@ -142,7 +165,11 @@ impl Function {
         let matches = |key: &Key| {
             key.training == training
                 && key.shapes.len() == arguments.len()
-                && key.shapes.iter().zip(arguments).all(|(shape, a)| shape == a.shape)
+                && key
+                    .shapes
+                    .iter()
+                    .zip(arguments)
+                    .all(|(shape, a)| shape == a.shape)
         };
         if let Some(at) = state.plans.iter().rposition(|(key, _)| matches(key)) {
             if at + 1 < state.plans.len() && state.plans.len() == state.capacity {
@@ -188,8 +215,11 @@ impl Function {
     /// # Errors
     /// When the shapes do not fit.
     pub fn plan(&self, shapes: &[Vec<usize>], training: bool) -> Result<Plan> {
-        let updates: Vec<(VarId, Tensor)> =
-            self.updates.iter().map(|(variable, value)| (variable.id, value.clone())).collect();
+        let updates: Vec<(VarId, Tensor)> = self
+            .updates
+            .iter()
+            .map(|(variable, value)| (variable.id, value.clone()))
+            .collect();
         let request = Request {
             inputs: &self.inputs,
             input_shapes: shapes,
@@ -224,7 +254,10 @@ impl Function {
         let held = exclusive();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.plan_for(&mut state, arguments, training)?;
-        let context = RunContext { step: state.step, sample_offset: 0 };
+        let context = RunContext {
+            step: state.step,
+            sample_offset: 0,
+        };
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
         state.plans[at].1.profile(&bytes, context, repeats, &held)
     }

@@ -64,8 +64,9 @@ pub(crate) fn prepare(site: &Site<'_>, region: &FusedRegion) -> Result<Prepared>
     if inputs + site.inst.outputs.len() > MAX_POINTERS {
         return Err(site.error("a fused region has too many operands"));
     }
-    let strides: Vec<Vec<isize>> =
-        (0..inputs).map(|k| broadcast_strides(&site.input(k).shape, &region.space)).collect();
+    let strides: Vec<Vec<isize>> = (0..inputs)
+        .map(|k| broadcast_strides(&site.input(k).shape, &region.space))
+        .collect();
     let full = contiguous_strides(&region.space);
     let whole = region.outputs.len();
     let in_strides: Vec<&[isize]> = strides.iter().map(Vec::as_slice).collect();
@@ -94,20 +95,30 @@ pub(crate) fn prepare(site: &Site<'_>, region: &FusedRegion) -> Result<Prepared>
         for &(output, dtype, n) in &divisors {
             match dtype {
                 DType::F64 => args.output::<f64>(output).iter_mut().for_each(|v| *v /= n),
-                _ => args.output::<f32>(output).iter_mut().for_each(|v| *v /= n as f32),
+                _ => args
+                    .output::<f32>(output)
+                    .iter_mut()
+                    .for_each(|v| *v /= n as f32),
             }
         }
         Ok(())
     });
-    Ok(Prepared { kernel, needs: Needs { in_place, ..Needs::default() } })
+    Ok(Prepared {
+        kernel,
+        needs: Needs {
+            in_place,
+            ..Needs::default()
+        },
+    })
 }
 
 type Compiled = (TileProgram, Vec<(usize, DType, f64)>, usize);
 
 /// The tile program, the divisors of means (result, type, count), and where rows end.
 fn compile(site: &Site<'_>, region: &FusedRegion) -> Result<Compiled> {
-    let inputs: Vec<_> =
-        (0..site.inst.inputs.len()).map(|k| kernel_dtype(site.input(k).dtype)).collect();
+    let inputs: Vec<_> = (0..site.inst.inputs.len())
+        .map(|k| kernel_dtype(site.input(k).dtype))
+        .collect();
     let reg = |v: usize| v as Reg;
     let instrs: Vec<Instr> = region.insts.iter().map(instruction).collect();
     let outputs: Vec<Reg> = region.outputs.iter().map(|&v| reg(v)).collect();
@@ -131,10 +142,14 @@ fn compile(site: &Site<'_>, region: &FusedRegion) -> Result<Compiled> {
             let kept = site.output(result).len().max(1);
             divisors.push((result, site.output(result).dtype, (whole / kept) as f64));
         }
-        reductions.push(Reduction { op: kernel_reduce(r.op), reg: reg(r.value), axes });
+        reductions.push(Reduction {
+            op: kernel_reduce(r.op),
+            reg: reg(r.value),
+            axes,
+        });
     }
-    let program = TileProgram::new(&inputs, &instrs, &outputs, &reductions)
-        .map_err(|e| site.error(e))?;
+    let program =
+        TileProgram::new(&inputs, &instrs, &outputs, &reductions).map_err(|e| site.error(e))?;
     Ok((program, divisors, split.unwrap_or(rank)))
 }
 
@@ -145,9 +160,10 @@ fn instruction(inst: &FusedInst) -> Instr {
         FusedOp::Binary(op) => Instr::Binary(binary(op), arg(0), arg(1)),
         FusedOp::Select => Instr::Select(arg(0), arg(1), arg(2)),
         FusedOp::Cast => Instr::Cast(kernel_dtype(inst.dtype), arg(0)),
-        FusedOp::Const(bits) => {
-            Instr::Const(Scalar::from_f64(f64::from_bits(bits), kernel_dtype(inst.dtype)))
-        }
+        FusedOp::Const(bits) => Instr::Const(Scalar::from_f64(
+            f64::from_bits(bits),
+            kernel_dtype(inst.dtype),
+        )),
     }
 }
 
@@ -156,7 +172,13 @@ fn broadcast_strides(shape: &[usize], space: &[usize]) -> Vec<isize> {
     let own = contiguous_strides(shape);
     let lead = space.len() - shape.len();
     (0..space.len())
-        .map(|i| if i < lead || shape[i - lead] == 1 { 0 } else { own[i - lead] })
+        .map(|i| {
+            if i < lead || shape[i - lead] == 1 {
+                0
+            } else {
+                own[i - lead]
+            }
+        })
         .collect()
 }
 

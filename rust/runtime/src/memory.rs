@@ -99,7 +99,11 @@ impl<'a> Planner<'a> {
             }
         }
         let end = program.insts.len();
-        for &v in program.outputs.iter().chain(program.updates.iter().map(|(_, v)| v)) {
+        for &v in program
+            .outputs
+            .iter()
+            .chain(program.updates.iter().map(|(_, v)| v))
+        {
             death[root[v]] = end;
             read[root[v]] = true;
         }
@@ -125,7 +129,10 @@ impl<'a> Planner<'a> {
     }
 
     fn slot(&self, id: u64) -> usize {
-        self.variables.iter().position(|&v| v == id).expect("a plan lists its variables")
+        self.variables
+            .iter()
+            .position(|&v| v == id)
+            .expect("a plan lists its variables")
     }
 
     fn place_leaves(&mut self) {
@@ -146,8 +153,11 @@ impl<'a> Planner<'a> {
     /// Lets an instruction write a new value straight into its variable where nothing reads the
     /// old value later and nothing can fail any more.
     fn place_updates(&mut self) {
-        let last_fallible =
-            self.needs.iter().rposition(|n| n.fallible).map_or(0, |position| position + 1);
+        let last_fallible = self
+            .needs
+            .iter()
+            .rposition(|n| n.fallible)
+            .map_or(0, |position| position + 1);
         for &(id, value) in &self.program.updates {
             let slot = self.slot(id);
             if self.places[self.root[value]] == Some(Place::Variable(slot)) {
@@ -175,10 +185,14 @@ impl<'a> Planner<'a> {
         if self.death[old] > inst {
             return false;
         }
-        self.program.insts[inst].inputs.iter().enumerate().all(|(k, &v)| {
-            self.places[self.root[v]] != Some(Place::Variable(slot))
-                || self.needs[inst].in_place.contains(&(k, output))
-        })
+        self.program.insts[inst]
+            .inputs
+            .iter()
+            .enumerate()
+            .all(|(k, &v)| {
+                self.places[self.root[v]] != Some(Place::Variable(slot))
+                    || self.needs[inst].in_place.contains(&(k, output))
+            })
     }
 
     fn share_dying_operands(&mut self) {
@@ -220,12 +234,22 @@ impl<'a> Planner<'a> {
             if self.root[v] == v && self.places[v].is_none() && self.shared[v].is_none() {
                 let bytes = self.program.values[v].bytes();
                 let (birth, death) = (self.birth[v], self.death[v]);
-                blocks.push(Block { owner: Owner::Value(v), bytes, birth, death });
+                blocks.push(Block {
+                    owner: Owner::Value(v),
+                    bytes,
+                    birth,
+                    death,
+                });
             }
         }
         for (i, needs) in self.needs.iter().enumerate().filter(|(_, n)| n.scratch > 0) {
             let owner = Owner::Scratch(i);
-            blocks.push(Block { owner, bytes: needs.scratch, birth: i, death: i });
+            blocks.push(Block {
+                owner,
+                bytes: needs.scratch,
+                birth: i,
+                death: i,
+            });
         }
         let mut scratch = vec![0; self.program.insts.len()];
         let (offsets, arena_bytes) = pack(&blocks);
@@ -238,7 +262,12 @@ impl<'a> Planner<'a> {
         let places = (0..self.program.values.len())
             .map(|v| self.places[self.group(self.root[v])].expect("every root has a place"))
             .collect();
-        Layout { places, scratch, arena_bytes, copies: self.copies }
+        Layout {
+            places,
+            scratch,
+            arena_bytes,
+            copies: self.copies,
+        }
     }
 }
 
@@ -296,13 +325,24 @@ mod tests {
 
     #[test]
     fn blocks_that_live_together_do_not_overlap() {
-        let block = |bytes, birth, death| Block { owner: Owner::Scratch(0), bytes, birth, death };
-        let blocks = [block(100, 0, 2), block(200, 1, 3), block(100, 3, 4), block(64, 2, 2)];
+        let block = |bytes, birth, death| Block {
+            owner: Owner::Scratch(0),
+            bytes,
+            birth,
+            death,
+        };
+        let blocks = [
+            block(100, 0, 2),
+            block(200, 1, 3),
+            block(100, 3, 4),
+            block(64, 2, 2),
+        ];
         let (offsets, total) = pack(&blocks);
         for (i, a) in blocks.iter().enumerate() {
             for (j, b) in blocks.iter().enumerate().skip(i + 1) {
                 let together = a.birth <= b.death && b.birth <= a.death;
-                let apart = offsets[i] + a.bytes <= offsets[j] || offsets[j] + b.bytes <= offsets[i];
+                let apart =
+                    offsets[i] + a.bytes <= offsets[j] || offsets[j] + b.bytes <= offsets[i];
                 assert!(!together || apart, "blocks {i} and {j}");
             }
         }

@@ -122,8 +122,10 @@ impl Plan {
 
     fn push_call(&mut self, inst: usize, kernel: Kernel, scratch: usize, scratch_at: usize) {
         let first = self.raws.len();
-        let (inputs, outputs) =
-            (self.program.insts[inst].inputs.clone(), self.program.insts[inst].outputs.clone());
+        let (inputs, outputs) = (
+            self.program.insts[inst].inputs.clone(),
+            self.program.insts[inst].outputs.clone(),
+        );
         for v in inputs.iter().chain(&outputs) {
             if let Place::Input(k) = self.places[*v] {
                 self.patches.push((self.raws.len(), k));
@@ -133,9 +135,23 @@ impl Plan {
         }
         let (middle, last) = (first + inputs.len(), self.raws.len());
         // SAFETY: the layout gave the instruction that many bytes of the arena at that offset.
-        let ptr = unsafe { self.arena.as_ptr().add(if scratch > 0 { scratch_at } else { 0 }) };
-        let scratch = Raw { ptr, bytes: scratch };
-        self.calls.push(Call { kernel, inst, first, middle, last, scratch });
+        let ptr = unsafe {
+            self.arena
+                .as_ptr()
+                .add(if scratch > 0 { scratch_at } else { 0 })
+        };
+        let scratch = Raw {
+            ptr,
+            bytes: scratch,
+        };
+        self.calls.push(Call {
+            kernel,
+            inst,
+            first,
+            middle,
+            last,
+            scratch,
+        });
     }
 
     fn raw(&self, v: ValueId) -> Raw {
@@ -183,7 +199,10 @@ impl Plan {
 
     /// Runs a plan that has no inputs and no variables, for which no lock is needed.
     pub(crate) fn run_constant(&mut self) -> Result<()> {
-        assert!(self.variables.is_empty(), "a plan of constants touches no variable");
+        assert!(
+            self.variables.is_empty(),
+            "a plan of constants touches no variable"
+        );
         self.run_calls(&[], RunContext::default())
     }
 
@@ -242,13 +261,21 @@ impl Plan {
     fn kernel_error(&self, call: usize, message: String) -> RuntimeError {
         let inst = self.inst(call);
         let scope = inst.scope.as_deref().map(str::to_string);
-        RuntimeError::Kernel { op: op_name(&inst.op), scope, message }
+        RuntimeError::Kernel {
+            op: op_name(&inst.op),
+            scope,
+            message,
+        }
     }
 
     fn panic_error(&self, call: usize, payload: &(dyn std::any::Any + Send)) -> RuntimeError {
         let inst = self.inst(call);
         let scope = inst.scope.as_deref().map(str::to_string);
-        RuntimeError::Panic { op: op_name(&inst.op), scope, message: panic_text(payload) }
+        RuntimeError::Panic {
+            op: op_name(&inst.op),
+            scope,
+            message: panic_text(payload),
+        }
     }
 
     /// The bytes of result `k` after a run with these arguments.
@@ -278,20 +305,27 @@ impl Plan {
         for _ in 0..repeats.max(1) {
             for (i, call) in self.calls.iter().enumerate() {
                 let start = Instant::now();
-                call.run(&self.raws, context).map_err(|m| self.kernel_error(i, m))?;
+                call.run(&self.raws, context)
+                    .map_err(|m| self.kernel_error(i, m))?;
                 times[i].push(start.elapsed());
             }
             self.copy_updates();
         }
-        Ok(times.into_iter().enumerate().map(|(i, t)| self.timing(i, t)).collect())
+        Ok(times
+            .into_iter()
+            .enumerate()
+            .map(|(i, t)| self.timing(i, t))
+            .collect())
     }
 
     fn timing(&self, call: usize, mut times: Vec<Duration>) -> Timing {
         times.sort_unstable();
         let inst = self.inst(call);
         let show = |ids: &[ValueId]| {
-            let shapes: Vec<String> =
-                ids.iter().map(|&v| format!("{:?}", self.program.values[v].shape)).collect();
+            let shapes: Vec<String> = ids
+                .iter()
+                .map(|&v| format!("{:?}", self.program.values[v].shape))
+                .collect();
             shapes.join(" ")
         };
         Timing {
@@ -306,6 +340,37 @@ impl Plan {
                 .map(|&v| self.program.values[v].bytes())
                 .sum(),
         }
+    }
+}
+
+impl std::fmt::Display for Plan {
+    /// A line an instruction: where its results go, the operation, its operands and its layer.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |v: &ValueId| {
+            let Value { dtype, shape, .. } = &self.program.values[*v];
+            format!("%{v}:{dtype}{shape:?}@{:?}", self.places[*v])
+        };
+        let list = |ids: &[ValueId]| ids.iter().map(show).collect::<Vec<_>>().join(", ");
+        for inst in &self.program.insts {
+            let scope = inst
+                .scope
+                .as_deref()
+                .map(|s| format!("  # {s}"))
+                .unwrap_or_default();
+            let (to, from) = (list(&inst.outputs), list(&inst.inputs));
+            writeln!(f, "{to} = {}({from}){scope}", op_name(&inst.op))?;
+        }
+        writeln!(f, "outputs: {}", list(&self.program.outputs))?;
+        for (id, value) in &self.program.updates {
+            let how = if self.copies.iter().any(|(v, _)| v == value) {
+                "copied"
+            } else {
+                "in place"
+            };
+            writeln!(f, "update of variable {id}: {} ({how})", show(value))?;
+        }
+        let (calls, bytes) = (self.calls.len(), self.arena_bytes);
+        write!(f, "{calls} kernel calls, an arena of {bytes} bytes")
     }
 }
 
@@ -328,7 +393,10 @@ pub(crate) fn op_name(op: &Op) -> String {
         Op::Reduce { op, .. } => format!("Reduce{op:?}"),
         other => format!("{other:?}"),
     };
-    text.split(['(', ' ', '{']).next().unwrap_or("operation").to_string()
+    text.split(['(', ' ', '{'])
+        .next()
+        .unwrap_or("operation")
+        .to_string()
 }
 
 fn variables_of(program: &Program) -> Result<Vec<Arc<Variable>>> {
@@ -336,7 +404,9 @@ fn variables_of(program: &Program) -> Result<Vec<Arc<Variable>>> {
         Source::Variable(id) => Some(id),
         _ => None,
     });
-    let mut ids: Vec<u64> = read.chain(program.updates.iter().map(|(id, _)| *id)).collect();
+    let mut ids: Vec<u64> = read
+        .chain(program.updates.iter().map(|(id, _)| *id))
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids.into_iter().map(Variable::by_id).collect()
@@ -386,9 +456,18 @@ fn push_copy(program: &mut Program, v: ValueId) -> ValueId {
     };
     program.values.push(target);
     let inst = program.insts.len();
-    program.values.push(Value { dtype, shape, source: Source::Inst { inst, output: 0 } });
+    program.values.push(Value {
+        dtype,
+        shape,
+        source: Source::Inst { inst, output: 0 },
+    });
     let copy = program.values.len() - 1;
     let inputs = vec![v, copy - 1];
-    program.insts.push(Inst { op: Op::BroadcastTo, inputs, outputs: vec![copy], scope: None });
+    program.insts.push(Inst {
+        op: Op::BroadcastTo,
+        inputs,
+        outputs: vec![copy],
+        scope: None,
+    });
     copy
 }

@@ -20,8 +20,10 @@ pub(crate) fn schedule(mut program: Program) -> Program {
         }
     }
     let mut insts: Vec<_> = program.insts.into_iter().map(Some).collect();
-    program.insts =
-        order.iter().map(|&i| insts[i].take().expect("an order names each once")).collect();
+    program.insts = order
+        .iter()
+        .map(|&i| insts[i].take().expect("an order names each once"))
+        .collect();
     program
 }
 
@@ -40,7 +42,10 @@ fn order(program: &Program) -> Vec<usize> {
     let mut first_use = vec![usize::MAX; n];
     for (i, inst) in program.insts.iter().enumerate().rev() {
         let from_leaves = inst.inputs.iter().all(|&v| {
-            !matches!(program.values[v].source, Source::Inst { .. } | Source::Input(_))
+            !matches!(
+                program.values[v].source,
+                Source::Inst { .. } | Source::Input(_)
+            )
         });
         if from_leaves && first_use[i] != usize::MAX {
             level[i] = first_use[i].saturating_sub(1).max(level[i]);

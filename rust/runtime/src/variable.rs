@@ -63,7 +63,10 @@ impl Variable {
 
     /// The symbolic tensor that stands for the value, and keeps the variable alive.
     pub fn tensor(self: &Arc<Self>) -> Tensor {
-        let ty = TensorType { dtype: self.dtype, shape: shape::known(&self.shape) };
+        let ty = TensorType {
+            dtype: self.dtype,
+            shape: shape::known(&self.shape),
+        };
         Node::leaf(Op::Variable(self.id), ty, Some(self.clone()))
     }
 
@@ -100,7 +103,10 @@ impl Variable {
 
 impl Drop for Variable {
     fn drop(&mut self) {
-        registry().lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        registry()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
     }
 }
 
@@ -111,7 +117,8 @@ mod tests {
     #[test]
     fn values_are_kept_until_the_variable_goes() {
         let v = Variable::new(&Literal::from_f64(DType::F32, vec![2], &[1.0, 2.0])).unwrap();
-        v.set(&Literal::from_f64(DType::F32, vec![2], &[3.0, 4.0]).bytes).unwrap();
+        v.set(&Literal::from_f64(DType::F32, vec![2], &[3.0, 4.0]).bytes)
+            .unwrap();
         assert_eq!(v.get().to_f64(), [3.0, 4.0]);
         assert!(v.set(&[0; 3]).is_err());
         let id = v.id;

@@ -25,7 +25,11 @@ fn activation(epilogue: Epilogue) -> Act {
 
 /// The kernels' epilogue; the bias is operand 2.
 fn epilogue_of<'a, T>(args: &'a Args<'_>, bias: bool, act: Act) -> KernelEpilogue<'a, T> {
-    KernelEpilogue { bias: bias.then(|| args.input(2)), act, accumulate: false }
+    KernelEpilogue {
+        bias: bias.then(|| args.input(2)),
+        act,
+        accumulate: false,
+    }
 }
 
 /// A product of matrices, perhaps one for each of several batches.
@@ -57,13 +61,34 @@ fn multiply<T: Float>(p: &Product, args: &Args<'_>) {
     let (asize, bsize, csize) = (p.m * p.k, p.k * p.n, p.m * p.n);
     match &p.batch {
         None => gemm(p.m, p.n, p.k, a, p.a.0, p.a.1, b, p.b.0, p.b.1, c, p.n, &ep),
-        Some(Batch::Regular { count, a: sa, b: sb }) => gemm_batched(
-            *count, p.m, p.n, p.k, a, sa * asize, p.a.0, p.a.1, b, sb * bsize, p.b.0, p.b.1, c,
-            csize, p.n, &ep,
+        Some(Batch::Regular {
+            count,
+            a: sa,
+            b: sb,
+        }) => gemm_batched(
+            *count,
+            p.m,
+            p.n,
+            p.k,
+            a,
+            sa * asize,
+            p.a.0,
+            p.a.1,
+            b,
+            sb * bsize,
+            p.b.0,
+            p.b.1,
+            c,
+            csize,
+            p.n,
+            &ep,
         ),
         Some(Batch::Pairs(pairs)) => {
             for (i, &(x, y)) in pairs.iter().enumerate() {
-                let (a, b) = (&a[x * asize..(x + 1) * asize], &b[y * bsize..(y + 1) * bsize]);
+                let (a, b) = (
+                    &a[x * asize..(x + 1) * asize],
+                    &b[y * bsize..(y + 1) * bsize],
+                );
                 let c = &mut c[i * csize..(i + 1) * csize];
                 gemm(p.m, p.n, p.k, a, p.a.0, p.a.1, b, p.b.0, p.b.1, c, p.n, &ep);
             }
@@ -87,7 +112,9 @@ pub(super) fn matmul(
     let b = if transpose_b { (1, y1) } else { (y1, 1) };
     let (xs, ys) = (&x.shape[..xr - 2], &y.shape[..yr - 2]);
     let (xn, yn): (usize, usize) = (xs.iter().product(), ys.iter().product());
-    let count: usize = site.output(0).shape[..site.output(0).shape.len() - 2].iter().product();
+    let count: usize = site.output(0).shape[..site.output(0).shape.len() - 2]
+        .iter()
+        .product();
     let batch = if count == 1 {
         None
     } else if yn == 1 && xn == count && !transpose_a {
@@ -95,12 +122,24 @@ pub(super) fn matmul(
         m *= xn;
         None
     } else if (xn == count || xn == 1) && (yn == count || yn == 1) {
-        Some(Batch::Regular { count, a: usize::from(xn > 1), b: usize::from(yn > 1) })
+        Some(Batch::Regular {
+            count,
+            a: usize::from(xn > 1),
+            b: usize::from(yn > 1),
+        })
     } else {
         Some(Batch::Pairs(pairs(xs, ys)))
     };
-    let product =
-        Product { m, n, k, a, b, batch, bias: epilogue.bias, act: activation(epilogue) };
+    let product = Product {
+        m,
+        n,
+        k,
+        a,
+        b,
+        batch,
+        bias: epilogue.bias,
+        act: activation(epilogue),
+    };
     let run = site.float(
         x.dtype,
         multiply::<f32> as fn(&Product, &Args<'_>),
@@ -112,7 +151,13 @@ pub(super) fn matmul(
 /// For each batch of a broadcast product, the indices of the matrices that it takes.
 fn pairs(xs: &[usize], ys: &[usize]) -> Vec<(usize, usize)> {
     let rank = xs.len().max(ys.len());
-    let at = |s: &[usize], i: usize| if i + s.len() < rank { 1 } else { s[i + s.len() - rank] };
+    let at = |s: &[usize], i: usize| {
+        if i + s.len() < rank {
+            1
+        } else {
+            s[i + s.len() - rank]
+        }
+    };
     let mut all = vec![(0, 0)];
     for axis in 0..rank {
         let (p, q) = (at(xs, axis), at(ys, axis));
@@ -120,7 +165,10 @@ fn pairs(xs: &[usize], ys: &[usize]) -> Vec<(usize, usize)> {
             .iter()
             .flat_map(|&(i, j)| {
                 (0..p.max(q)).map(move |t| {
-                    (i * p + if p == 1 { 0 } else { t }, j * q + if q == 1 { 0 } else { t })
+                    (
+                        i * p + if p == 1 { 0 } else { t },
+                        j * q + if q == 1 { 0 } else { t },
+                    )
                 })
             })
             .collect();
@@ -136,7 +184,9 @@ fn windows(
     extent: usize,
     stride: usize,
 ) -> Result<Windows> {
-    padding.windows(axis, n, extent, stride).map_err(|e| site.error(e))
+    padding
+        .windows(axis, n, extent, stride)
+        .map_err(|e| site.error(e))
 }
 
 /// The geometry of a convolution from the shapes of its input, kernel and output.
@@ -157,8 +207,15 @@ fn geometry(
     for i in lead..2 {
         let axis = i - lead;
         let reach = extent(w[axis], attrs.dilation[axis]);
-        before[i] =
-            windows(site, &attrs.padding, axis, x[axis + 1], reach, attrs.strides[axis])?.before;
+        before[i] = windows(
+            site,
+            &attrs.padding,
+            axis,
+            x[axis + 1],
+            reach,
+            attrs.strides[axis],
+        )?
+        .before;
     }
     let (xs, ws, ys) = (&x[1..=spatial], &w[..spatial], &y[1..=spatial]);
     Ok(Conv2d {
@@ -180,7 +237,11 @@ fn geometry(
     })
 }
 
-fn with_scratch(elements: usize, size: usize, kernel: impl Fn(&Args<'_>) + Send + Sync + 'static) -> Prepared {
+fn with_scratch(
+    elements: usize,
+    size: usize,
+    kernel: impl Fn(&Args<'_>) + Send + Sync + 'static,
+) -> Prepared {
     let mut prepared = Prepared::plain(kernel);
     prepared.needs.scratch = elements * size;
     prepared
@@ -190,7 +251,10 @@ fn ungrouped(site: &Site<'_>, attrs: &ConvAttrs) -> Result<()> {
     if attrs.groups == 1 {
         return Ok(());
     }
-    Err(site.error(format!("has no kernel for {} groups of channels", attrs.groups)))
+    Err(site.error(format!(
+        "has no kernel for {} groups of channels",
+        attrs.groups
+    )))
 }
 
 pub(super) fn conv(site: &Site<'_>, attrs: &ConvAttrs, epilogue: Epilogue) -> Result<Prepared> {
@@ -200,12 +264,28 @@ pub(super) fn conv(site: &Site<'_>, attrs: &ConvAttrs, epilogue: Epilogue) -> Re
     let (bias, act) = (epilogue.bias, activation(epilogue));
     fn run<T: Float>(g: &Conv2d, args: &Args<'_>, bias: bool, act: Act) {
         let ep = epilogue_of(args, bias, act);
-        conv2d::<T>(g, args.input(0), args.input(1), args.output(0), &ep, args.scratch());
+        conv2d::<T>(
+            g,
+            args.input(0),
+            args.input(1),
+            args.output(0),
+            &ep,
+            args.scratch(),
+        );
     }
-    let kernel =
-        site.float(x.dtype, run::<f32> as fn(&Conv2d, &Args<'_>, bool, Act), run::<f64>)?;
-    let scratch = site.float(x.dtype, conv2d_scratch_len::<f32>(&g), conv2d_scratch_len::<f64>(&g))?;
-    Ok(with_scratch(scratch, x.dtype.size(), move |args| kernel(&g, args, bias, act)))
+    let kernel = site.float(
+        x.dtype,
+        run::<f32> as fn(&Conv2d, &Args<'_>, bool, Act),
+        run::<f64>,
+    )?;
+    let scratch = site.float(
+        x.dtype,
+        conv2d_scratch_len::<f32>(&g),
+        conv2d_scratch_len::<f64>(&g),
+    )?;
+    Ok(with_scratch(scratch, x.dtype.size(), move |args| {
+        kernel(&g, args, bias, act)
+    }))
 }
 
 pub(super) fn conv_grad_input(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prepared> {
@@ -213,7 +293,13 @@ pub(super) fn conv_grad_input(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prep
     let (dy, w, dx) = (site.input(0), site.input(1), site.output(0));
     let g = geometry(site, attrs, &dx.shape, &w.shape, &dy.shape)?;
     fn run<T: Float>(g: &Conv2d, args: &Args<'_>) {
-        conv2d_grad_input::<T>(g, args.input(0), args.input(1), args.output(0), args.scratch());
+        conv2d_grad_input::<T>(
+            g,
+            args.input(0),
+            args.input(1),
+            args.output(0),
+            args.scratch(),
+        );
     }
     let kernel = site.float(dy.dtype, run::<f32> as fn(&Conv2d, &Args<'_>), run::<f64>)?;
     let scratch = site.float(
@@ -221,7 +307,9 @@ pub(super) fn conv_grad_input(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prep
         conv2d_grad_input_scratch_len::<f32>(&g),
         conv2d_grad_input_scratch_len::<f64>(&g),
     )?;
-    Ok(with_scratch(scratch, dy.dtype.size(), move |args| kernel(&g, args)))
+    Ok(with_scratch(scratch, dy.dtype.size(), move |args| {
+        kernel(&g, args)
+    }))
 }
 
 pub(super) fn conv_grad_filter(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prepared> {
@@ -229,7 +317,13 @@ pub(super) fn conv_grad_filter(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Pre
     let (x, dy, dw) = (site.input(0), site.input(1), site.output(0));
     let g = geometry(site, attrs, &x.shape, &dw.shape, &dy.shape)?;
     fn run<T: Float>(g: &Conv2d, args: &Args<'_>) {
-        conv2d_grad_filter::<T>(g, args.input(0), args.input(1), args.output(0), args.scratch());
+        conv2d_grad_filter::<T>(
+            g,
+            args.input(0),
+            args.input(1),
+            args.output(0),
+            args.scratch(),
+        );
     }
     let kernel = site.float(x.dtype, run::<f32> as fn(&Conv2d, &Args<'_>), run::<f64>)?;
     let scratch = site.float(
@@ -237,7 +331,9 @@ pub(super) fn conv_grad_filter(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Pre
         conv2d_grad_filter_scratch_len::<f32>(&g),
         conv2d_grad_filter_scratch_len::<f64>(&g),
     )?;
-    Ok(with_scratch(scratch, x.dtype.size(), move |args| kernel(&g, args)))
+    Ok(with_scratch(scratch, x.dtype.size(), move |args| {
+        kernel(&g, args)
+    }))
 }
 
 /// The geometry of a pooling from the shapes of its input and output.
@@ -296,7 +392,13 @@ pub(super) fn max_pool(site: &Site<'_>, attrs: &PoolAttrs) -> Result<Prepared> {
         run(&shape, args);
         Ok(())
     });
-    Ok(Prepared { kernel, needs: Needs { optional: vec![1], ..Needs::default() } })
+    Ok(Prepared {
+        kernel,
+        needs: Needs {
+            optional: vec![1],
+            ..Needs::default()
+        },
+    })
 }
 
 pub(super) fn max_pool_grad(site: &Site<'_>, attrs: &PoolAttrs) -> Result<Prepared> {
@@ -328,7 +430,11 @@ pub(super) fn avg_pool_grad(site: &Site<'_>, attrs: &PoolAttrs) -> Result<Prepar
     let (dy, dx) = (site.input(0), site.output(0));
     let shape = pool_shape(site, attrs, &dx.shape, &dy.shape)?;
     fn run<T: Float + Element>(shape: &PoolShape, args: &Args<'_>) {
-        infallible(pool::avg_pool_backward::<T>(args.input(0), shape, args.output(0)));
+        infallible(pool::avg_pool_backward::<T>(
+            args.input(0),
+            shape,
+            args.output(0),
+        ));
     }
     let run = site.float(dy.dtype, run::<f32> as Pool, run::<f64>)?;
     Ok(Prepared::plain(move |args| run(&shape, args)))

@@ -105,7 +105,10 @@ impl Prepared {
             kernel(args);
             Ok(())
         });
-        Prepared { kernel, needs: Needs::default() }
+        Prepared {
+            kernel,
+            needs: Needs::default(),
+        }
     }
 }
 
@@ -191,9 +194,12 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::Reduce { op, axes, .. } => reduce::reduce(site, *op, axes),
         Op::SumTo => reduce::sum_to(site),
         Op::ArgReduce { op, axis } => reduce::arg_reduce(site, *op, *axis),
-        Op::Cumulative { op, axis, exclusive, reverse } => {
-            reduce::cumulative(site, *op, *axis, *exclusive, *reverse)
-        }
+        Op::Cumulative {
+            op,
+            axis,
+            exclusive,
+            reverse,
+        } => reduce::cumulative(site, *op, *axis, *exclusive, *reverse),
         Op::Moments { axes } => reduce::moments(site, axes),
         Op::BroadcastTo => movement::broadcast(site),
         Op::Transpose { perm } => movement::transpose(site, perm),
@@ -206,9 +212,11 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::Gather { axis } => rows::gather(site, *axis),
         Op::ScatterAdd { axis } => rows::scatter_add(site, *axis),
         Op::Arange(_) => rows::arange(site),
-        Op::MatMul { transpose_a, transpose_b, epilogue } => {
-            linalg::matmul(site, *transpose_a, *transpose_b, *epilogue)
-        }
+        Op::MatMul {
+            transpose_a,
+            transpose_b,
+            epilogue,
+        } => linalg::matmul(site, *transpose_a, *transpose_b, *epilogue),
         Op::Conv(attrs, epilogue) => linalg::conv(site, attrs, *epilogue),
         Op::ConvGradInput(attrs) => linalg::conv_grad_input(site, attrs),
         Op::ConvGradFilter(attrs) => linalg::conv_grad_filter(site, attrs),
@@ -226,7 +234,11 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
 
 /// `[outer, middle, inner]` sizes around an axis.
 pub(crate) fn around(shape: &[usize], axis: usize) -> [usize; 3] {
-    [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
+    [
+        shape[..axis].iter().product(),
+        shape[axis],
+        shape[axis + 1..].iter().product(),
+    ]
 }
 
 /// The kernels' name of a reduction; a mean is a sum that is divided afterwards.

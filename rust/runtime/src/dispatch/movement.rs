@@ -29,7 +29,14 @@ impl Part {
         // SAFETY: passed on.
         unsafe {
             let (from, to) = (from.add(self.from), to.add(self.to));
-            strided_copy(size, &self.shape, from, &self.from_strides, to, &self.to_strides);
+            strided_copy(
+                size,
+                &self.shape,
+                from,
+                &self.from_strides,
+                to,
+                &self.to_strides,
+            );
         }
     }
 }
@@ -51,10 +58,22 @@ pub(super) fn broadcast(site: &Site<'_>) -> Result<Prepared> {
     let own = contiguous_strides(&x.shape);
     let lead = y.shape.len() - x.shape.len();
     let from_strides = (0..y.shape.len())
-        .map(|i| if i < lead || x.shape[i - lead] == 1 { 0 } else { own[i - lead] })
+        .map(|i| {
+            if i < lead || x.shape[i - lead] == 1 {
+                0
+            } else {
+                own[i - lead]
+            }
+        })
         .collect();
     let to_strides = contiguous_strides(&y.shape);
-    let part = Part { shape: y.shape.clone(), from: 0, to: 0, from_strides, to_strides };
+    let part = Part {
+        shape: y.shape.clone(),
+        from: 0,
+        to: 0,
+        from_strides,
+        to_strides,
+    };
     Ok(one(site, part, false))
 }
 
@@ -63,7 +82,13 @@ pub(super) fn transpose(site: &Site<'_>, perm: &[usize]) -> Result<Prepared> {
     let own = contiguous_strides(&x.shape);
     let from_strides = perm.iter().map(|&axis| own[axis]).collect();
     let to_strides = contiguous_strides(&y.shape);
-    let part = Part { shape: y.shape.clone(), from: 0, to: 0, from_strides, to_strides };
+    let part = Part {
+        shape: y.shape.clone(),
+        from: 0,
+        to: 0,
+        from_strides,
+        to_strides,
+    };
     Ok(one(site, part, false))
 }
 
@@ -80,17 +105,37 @@ fn resolve(axis: &SliceAxis, n: usize) -> (usize, isize) {
 /// Byte offset and element strides of a slice of a contiguous tensor.
 fn sliced(axes: &[SliceAxis], shape: &[usize], size: usize) -> (usize, Vec<isize>) {
     let own = contiguous_strides(shape);
-    let parts: Vec<(usize, isize)> =
-        axes.iter().zip(shape).map(|(axis, &n)| resolve(axis, n)).collect();
-    let offset: usize = parts.iter().zip(&own).map(|((first, _), &s)| first * s as usize).sum();
-    (offset * size, parts.iter().zip(&own).map(|((_, step), &s)| step * s).collect())
+    let parts: Vec<(usize, isize)> = axes
+        .iter()
+        .zip(shape)
+        .map(|(axis, &n)| resolve(axis, n))
+        .collect();
+    let offset: usize = parts
+        .iter()
+        .zip(&own)
+        .map(|((first, _), &s)| first * s as usize)
+        .sum();
+    (
+        offset * size,
+        parts
+            .iter()
+            .zip(&own)
+            .map(|((_, step), &s)| step * s)
+            .collect(),
+    )
 }
 
 pub(super) fn slice(site: &Site<'_>, axes: &[SliceAxis]) -> Result<Prepared> {
     let (x, y) = (site.input(0), site.output(0));
     let (from, from_strides) = sliced(axes, &x.shape, x.dtype.size());
     let to_strides = contiguous_strides(&y.shape);
-    let part = Part { shape: y.shape.clone(), from, to: 0, from_strides, to_strides };
+    let part = Part {
+        shape: y.shape.clone(),
+        from,
+        to: 0,
+        from_strides,
+        to_strides,
+    };
     Ok(one(site, part, false))
 }
 
@@ -98,7 +143,13 @@ pub(super) fn slice_grad(site: &Site<'_>, axes: &[SliceAxis]) -> Result<Prepared
     let (dy, dx) = (site.input(0), site.output(0));
     let (to, to_strides) = sliced(axes, &dx.shape, dx.dtype.size());
     let from_strides = contiguous_strides(&dy.shape);
-    let part = Part { shape: dy.shape.clone(), from: 0, to, from_strides, to_strides };
+    let part = Part {
+        shape: dy.shape.clone(),
+        from: 0,
+        to,
+        from_strides,
+        to_strides,
+    };
     Ok(one(site, part, true))
 }
 
@@ -106,17 +157,28 @@ pub(super) fn pad(site: &Site<'_>, cells: &[(usize, usize)], value: u64) -> Resu
     let (x, y) = (site.input(0), site.output(0));
     let size = y.dtype.size();
     let to_strides = contiguous_strides(&y.shape);
-    let to: usize = cells.iter().zip(&to_strides).map(|((low, _), &s)| low * s as usize).sum();
+    let to: usize = cells
+        .iter()
+        .zip(&to_strides)
+        .map(|((low, _), &s)| low * s as usize)
+        .sum();
     let from_strides = contiguous_strides(&x.shape);
-    let part =
-        Part { shape: x.shape.clone(), from: 0, to: to * size, from_strides, to_strides };
+    let part = Part {
+        shape: x.shape.clone(),
+        from: 0,
+        to: to * size,
+        from_strides,
+        to_strides,
+    };
     let value = f64::from_bits(value);
     if value == 0.0 {
         return Ok(one(site, part, true));
     }
     let fill = hornbeam_graph::Literal::scalar(y.dtype, value).bytes;
     Ok(Prepared::plain(move |args| {
-        args.output::<u8>(0).chunks_exact_mut(size).for_each(|cell| cell.copy_from_slice(&fill));
+        args.output::<u8>(0)
+            .chunks_exact_mut(size)
+            .for_each(|cell| cell.copy_from_slice(&fill));
         // SAFETY: the part was made from the shapes of the operand and the result.
         unsafe { part.copy(size, args.inputs[0].ptr, args.outputs[0].ptr) };
     }))
@@ -157,22 +219,32 @@ pub(super) fn concat_grad(site: &Site<'_>, axis: usize, index: usize) -> Result<
     let from_strides = contiguous_strides(&dy.shape);
     let from = before * from_strides[axis] as usize * dy.dtype.size();
     let to_strides = contiguous_strides(&dx.shape);
-    let part = Part { shape: dx.shape.clone(), from, to: 0, from_strides, to_strides };
+    let part = Part {
+        shape: dx.shape.clone(),
+        from,
+        to: 0,
+        from_strides,
+        to_strides,
+    };
     Ok(one(site, part, false))
 }
 
 fn shape_constant(site: &Site<'_>, k: usize) -> Result<Vec<i64>> {
     match &site.input(k).source {
-        hornbeam_graph::program::Source::Constant(literal) => {
-            literal.to_i64().ok_or_else(|| site.error("a shape is not of integers"))
-        }
+        hornbeam_graph::program::Source::Constant(literal) => literal
+            .to_i64()
+            .ok_or_else(|| site.error("a shape is not of integers")),
         _ => Err(site.error("a shape is not known when the plan is made")),
     }
 }
 
 pub(super) fn reverse(site: &Site<'_>, axes: &[usize]) -> Result<Prepared> {
     let ranges: Vec<SliceAxis> = (0..site.input(0).shape.len())
-        .map(|i| SliceAxis { start: None, stop: None, step: if axes.contains(&i) { -1 } else { 1 } })
+        .map(|i| SliceAxis {
+            start: None,
+            stop: None,
+            step: if axes.contains(&i) { -1 } else { 1 },
+        })
         .collect();
     slice(site, &ranges)
 }

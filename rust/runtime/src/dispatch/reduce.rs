@@ -20,7 +20,13 @@ fn infallible(result: std::result::Result<(), hornbeam_kernels::error::KernelErr
 type Reduction = fn(KernelOp, &Args<'_>, &[usize], &[usize]);
 
 fn over<T: Element>(op: KernelOp, args: &Args<'_>, shape: &[usize], axes: &[usize]) {
-    infallible(reduce_axes::<T>(op, args.input(0), shape, axes, args.output(0)));
+    infallible(reduce_axes::<T>(
+        op,
+        args.input(0),
+        shape,
+        axes,
+        args.output(0),
+    ));
 }
 
 fn divide<T: Float>(args: &Args<'_>, n: usize) {
@@ -33,16 +39,28 @@ pub(super) fn reduce(site: &Site<'_>, op: ReduceOp, axes: &[usize]) -> Result<Pr
     let (shape, axes) = (x.shape.clone(), axes.to_vec());
     let count: usize = axes.iter().map(|&a| shape[a]).product();
     let kernel = kernel_reduce(op);
-    let table: [Reduction; 5] = [over::<u8>, over::<i32>, over::<i64>, over::<f32>, over::<f64>];
+    let table: [Reduction; 5] = [
+        over::<u8>,
+        over::<i32>,
+        over::<i64>,
+        over::<f32>,
+        over::<f64>,
+    ];
     let run = by_element(x.dtype, table);
     if op == ReduceOp::Mean {
-        let divide = site.float(x.dtype, divide::<f32> as fn(&Args<'_>, usize), divide::<f64>)?;
+        let divide = site.float(
+            x.dtype,
+            divide::<f32> as fn(&Args<'_>, usize),
+            divide::<f64>,
+        )?;
         return Ok(Prepared::plain(move |args| {
             run(kernel, args, &shape, &axes);
             divide(args, count);
         }));
     }
-    Ok(Prepared::plain(move |args| run(kernel, args, &shape, &axes)))
+    Ok(Prepared::plain(move |args| {
+        run(kernel, args, &shape, &axes)
+    }))
 }
 
 pub(super) fn sum_to(site: &Site<'_>) -> Result<Prepared> {
@@ -54,7 +72,11 @@ pub(super) fn sum_to(site: &Site<'_>) -> Result<Prepared> {
     reduce(site, ReduceOp::Sum, &axes)
 }
 
-fn arg<T: Element>(op: ArgOp, args: &Args<'_>, dims: [usize; 3]) -> std::result::Result<(), String> {
+fn arg<T: Element>(
+    op: ArgOp,
+    args: &Args<'_>,
+    dims: [usize; 3],
+) -> std::result::Result<(), String> {
     arg_kernel::<T>(op, args.input(0), dims, args.output(0)).map_err(|e| e.to_string())
 }
 
@@ -69,7 +91,13 @@ pub(super) fn arg_reduce(site: &Site<'_>, op: Extreme, axis: usize) -> Result<Pr
     let table: [Run; 5] = [arg::<u8>, arg::<i32>, arg::<i64>, arg::<f32>, arg::<f64>];
     let run = by_element(x.dtype, table);
     let kernel: Kernel = Box::new(move |args| run(op, args, dims));
-    Ok(Prepared { kernel, needs: Needs { fallible: true, ..Needs::default() } })
+    Ok(Prepared {
+        kernel,
+        needs: Needs {
+            fallible: true,
+            ..Needs::default()
+        },
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -103,9 +131,19 @@ pub(super) fn cumulative(
         CumOp::Sum => ScanOp::Sum,
         CumOp::Prod => ScanOp::Prod,
     };
-    let s = Scan { op, dims: around(&x.shape, axis), reverse, exclusive };
-    let table: [fn(Scan, &Args<'_>); 5] =
-        [scan::<u8>, scan::<i32>, scan::<i64>, scan::<f32>, scan::<f64>];
+    let s = Scan {
+        op,
+        dims: around(&x.shape, axis),
+        reverse,
+        exclusive,
+    };
+    let table: [fn(Scan, &Args<'_>); 5] = [
+        scan::<u8>,
+        scan::<i32>,
+        scan::<i64>,
+        scan::<f32>,
+        scan::<f64>,
+    ];
     let run = by_element(x.dtype, table);
     Ok(Prepared::plain(move |args| run(s, args)))
 }
@@ -135,7 +173,11 @@ pub(super) fn moments(site: &Site<'_>, axes: &[usize]) -> Result<Prepared> {
     };
     if last - first + 1 == axes.len() {
         let after = product(&x.shape[last + 1..]);
-        let dims = [product(&x.shape[..first]), product(&x.shape[first..=last]), after];
+        let dims = [
+            product(&x.shape[..first]),
+            product(&x.shape[first..=last]),
+            after,
+        ];
         return Ok(Prepared::plain(move |args| run(args, false, dims)));
     }
     let kept = (0..x.shape.len()).filter(|a| !axes.contains(a));
@@ -151,7 +193,14 @@ pub(super) fn moments(site: &Site<'_>, axes: &[usize]) -> Result<Prepared> {
         if !shape.contains(&0) {
             // SAFETY: scratch is as large as the operand, whose axes it holds in another order.
             unsafe {
-                strided_copy(size, &shape, args.inputs[0].ptr, &from, args.scratch.ptr, &to);
+                strided_copy(
+                    size,
+                    &shape,
+                    args.inputs[0].ptr,
+                    &from,
+                    args.scratch.ptr,
+                    &to,
+                );
             }
         }
         run(args, true, dims);

@@ -16,7 +16,13 @@ type Outcome = std::result::Result<(), String>;
 
 fn fallible(kernel: impl Fn(&Args<'_>) -> Outcome + Send + Sync + 'static) -> Prepared {
     let kernel: Kernel = Box::new(kernel);
-    Prepared { kernel, needs: Needs { fallible: true, ..Needs::default() } }
+    Prepared {
+        kernel,
+        needs: Needs {
+            fallible: true,
+            ..Needs::default()
+        },
+    }
 }
 
 type OnTable = fn(&Args<'_>, [usize; 3]) -> Outcome;
@@ -30,17 +36,29 @@ fn with_index<R>(site: &Site<'_>, dtype: DType, int: R, long: R) -> Result<R> {
     match dtype {
         DType::I32 => Ok(int),
         DType::I64 => Ok(long),
-        other => Err(site.error(format!("indices are int32 or int64, not {other}: cast them"))),
+        other => Err(site.error(format!(
+            "indices are int32 or int64, not {other}: cast them"
+        ))),
     }
 }
 
 pub(super) fn gather(site: &Site<'_>, axis: usize) -> Result<Prepared> {
     let (x, indices) = (site.input(0), site.input(1));
     let dims = around(&x.shape, axis);
-    let int: [OnTable; 5] =
-        [take::<u8, i32>, take::<i32, i32>, take::<i64, i32>, take::<f32, i32>, take::<f64, i32>];
-    let long: [OnTable; 5] =
-        [take::<u8, i64>, take::<i32, i64>, take::<i64, i64>, take::<f32, i64>, take::<f64, i64>];
+    let int: [OnTable; 5] = [
+        take::<u8, i32>,
+        take::<i32, i32>,
+        take::<i64, i32>,
+        take::<f32, i32>,
+        take::<f64, i32>,
+    ];
+    let long: [OnTable; 5] = [
+        take::<u8, i64>,
+        take::<i32, i64>,
+        take::<i64, i64>,
+        take::<f32, i64>,
+        take::<f64, i64>,
+    ];
     let run = by_element(x.dtype, with_index(site, indices.dtype, int, long)?);
     Ok(fallible(move |args| run(args, dims)))
 }
@@ -55,10 +73,20 @@ fn add<T: Element, I: Index>(args: &Args<'_>, dims: [usize; 3]) -> Outcome {
 pub(super) fn scatter_add(site: &Site<'_>, axis: usize) -> Result<Prepared> {
     let (indices, x) = (site.input(0), site.output(0));
     let dims = around(&x.shape, axis);
-    let int: [OnTable; 5] =
-        [add::<u8, i32>, add::<i32, i32>, add::<i64, i32>, add::<f32, i32>, add::<f64, i32>];
-    let long: [OnTable; 5] =
-        [add::<u8, i64>, add::<i32, i64>, add::<i64, i64>, add::<f32, i64>, add::<f64, i64>];
+    let int: [OnTable; 5] = [
+        add::<u8, i32>,
+        add::<i32, i32>,
+        add::<i64, i32>,
+        add::<f32, i32>,
+        add::<f64, i32>,
+    ];
+    let long: [OnTable; 5] = [
+        add::<u8, i64>,
+        add::<i32, i64>,
+        add::<i64, i64>,
+        add::<f32, i64>,
+        add::<f64, i64>,
+    ];
     let run = by_element(x.dtype, with_index(site, indices.dtype, int, long)?);
     Ok(fallible(move |args| run(args, dims)))
 }
@@ -93,7 +121,11 @@ pub(super) fn arange(site: &Site<'_>) -> Result<Prepared> {
 type OnRows = fn(&Args<'_>, usize) -> Outcome;
 
 fn last_axis(site: &Site<'_>) -> Result<usize> {
-    site.input(0).shape.last().copied().ok_or_else(|| site.error("needs at least one axis"))
+    site.input(0)
+        .shape
+        .last()
+        .copied()
+        .ok_or_else(|| site.error("needs at least one axis"))
 }
 
 pub(super) fn softmax(site: &Site<'_>) -> Result<Prepared> {
@@ -150,12 +182,7 @@ pub(super) fn sparse_cross_entropy(site: &Site<'_>) -> Result<Prepared> {
     Ok(fallible(move |args| run(args, columns)))
 }
 
-fn draw<T: Real>(
-    dist: Distribution,
-    stream: &Stream,
-    elements: usize,
-    args: &Args<'_>,
-) -> Outcome {
+fn draw<T: Real>(dist: Distribution, stream: &Stream, elements: usize, args: &Args<'_>) -> Outcome {
     let out = args.output::<T>(0);
     let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
     match dist {
@@ -166,9 +193,10 @@ fn draw<T: Real>(
         }
         Distribution::Bernoulli(p) => {
             let mut mask = vec![0; out.len()];
-            let drawn =
-                rng::fill_bernoulli_mask(stream, elements, f64::from_bits(p), &mut mask);
-            out.iter_mut().zip(&mask).for_each(|(o, &m)| *o = if m == 0 { zero } else { one });
+            let drawn = rng::fill_bernoulli_mask(stream, elements, f64::from_bits(p), &mut mask);
+            out.iter_mut()
+                .zip(&mask)
+                .for_each(|(o, &m)| *o = if m == 0 { zero } else { one });
             drawn
         }
     }
