@@ -233,7 +233,10 @@ unsafe fn gather_as<T: Copy>(
     dst: *mut T,
     scatter: bool,
 ) {
-    let inner = dims.len() - 1;
+    let Some(inner) = dims.len().checked_sub(1) else {
+        // SAFETY: the caller's promise: a space without axes has one element.
+        return unsafe { copy_run(base, 0, dst, n, scatter) };
+    };
     let (size, step) = (dims[inner], strides[inner]);
     let mut done = 0;
     while done < n {
