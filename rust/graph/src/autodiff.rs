@@ -160,3 +160,149 @@ fn seed_error(message: String) -> GraphError {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+    use crate::node::TensorType;
+    use crate::op::UnaryOp;
+    use crate::shape::Dim;
+
+    fn placeholder(dtype: DType, shape: &[Dim]) -> Tensor {
+        let shape = shape.to_vec();
+        Node::leaf(Op::Placeholder, TensorType { dtype, shape }, None)
+    }
+
+    fn floats(shape: &[Dim]) -> Tensor {
+        placeholder(DType::F32, shape)
+    }
+
+    fn names(t: &Tensor) -> Vec<&'static str> {
+        ancestors(std::slice::from_ref(t))
+            .iter()
+            .map(|n| n.op.name())
+            .collect()
+    }
+
+    #[test]
+    fn what_does_not_depend_gets_none() {
+        let (b, x, y) = (Builder::default(), floats(&[Some(2)]), floats(&[Some(2)]));
+        let n = placeholder(DType::I32, &[Some(2)]);
+        let z = b.mul(&x, &b.cast(&n, DType::F32).unwrap()).unwrap();
+        let stopped = b.op(Op::StopGradient, &[&y]).unwrap();
+        let z = b.add(&z, &stopped).unwrap();
+        let grads = gradients(std::slice::from_ref(&z), None, &[x, y, n, z.clone()]).unwrap();
+        let some: Vec<bool> = grads.iter().map(Option::is_some).collect();
+        assert_eq!(some, [true, false, false, true]);
+    }
+
+    #[test]
+    fn activations_are_differentiated_through_their_results() {
+        let b = Builder::default();
+        for op in [UnaryOp::Relu, UnaryOp::Sigmoid, UnaryOp::Tanh, UnaryOp::Exp] {
+            let x = floats(&[None, Some(3)]);
+            let y = b.unary(op, &x).unwrap();
+            let seed = floats(&[None, Some(3)]);
+            let dx = gradients(&[y], Some(&[seed]), std::slice::from_ref(&x)).unwrap();
+            let dx = dx[0].clone().unwrap();
+            let readers = ancestors(&[dx])
+                .iter()
+                .filter(|n| n.inputs.contains(&x))
+                .count();
+            assert_eq!(
+                readers,
+                1,
+                "{}: only the function itself reads x",
+                op.name()
+            );
+        }
+    }
+
+    #[test]
+    fn one_needed_operand_costs_one_gradient() {
+        let (b, x, w) = (
+            Builder::default(),
+            floats(&[None, Some(3)]),
+            floats(&[Some(3), Some(4)]),
+        );
+        let y = b.matmul(&x, &w, false, false).unwrap();
+        let seed = floats(&[None, Some(4)]);
+        let dw = gradients(&[y], Some(&[seed]), &[w])
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        assert_eq!(names(&dw), ["placeholder", "placeholder", "matmul"]);
+    }
+
+    #[test]
+    fn a_dense_layer_on_sequences_has_one_product_for_its_weights() {
+        let b = Builder::default();
+        let (x, w) = (
+            floats(&[None, Some(7), Some(3)]),
+            floats(&[Some(3), Some(4)]),
+        );
+        let y = b.matmul(&x, &w, false, false).unwrap();
+        let dw = gradients(&[y], None, &[w]).unwrap().remove(0).unwrap();
+        assert_eq!(dw.node.op.name(), "matmul");
+        assert_eq!(dw.node.inputs[0].shape(), [None, Some(3)]);
+        assert_eq!(dw.shape(), [Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn a_use_twice_adds_up() {
+        let (b, x) = (Builder::default(), floats(&[]));
+        let y = b.add(&x, &x).unwrap();
+        let dx = gradients(&[y], None, &[x]).unwrap().remove(0).unwrap();
+        assert_eq!(names(&dx), ["constant", "add"]);
+    }
+
+    #[test]
+    fn errors_name_what_came() {
+        let b = Builder::default();
+        let n = placeholder(DType::I64, &[Some(2)]);
+        let e = gradients(std::slice::from_ref(&n), None, std::slice::from_ref(&n)).unwrap_err();
+        let text = "placeholder has no gradient: it gives int64; differentiate a float tensor";
+        assert_eq!(e.to_string(), text);
+        let x = floats(&[Some(2)]);
+        let e = gradients(
+            std::slice::from_ref(&x),
+            Some(&[n]),
+            std::slice::from_ref(&x),
+        );
+        assert_eq!(
+            e.unwrap_err().to_string(),
+            "gradients: seed 0 must be like its output, float32 of shape (2,), got int64 of shape \
+             (2,)"
+        );
+        let attrs = crate::op::PoolAttrs {
+            size: vec![2],
+            strides: vec![2],
+            padding: crate::op::Padding::Valid,
+        };
+        let x = floats(&[Some(1), Some(4), Some(1)]);
+        let y = b.op(Op::MaxPool(attrs), &[&x]).unwrap();
+        let seed = floats(&[Some(1), Some(2), Some(1)]);
+        let wrt = std::slice::from_ref(&seed);
+        let dx = gradients(&[y], Some(wrt), &[x]).unwrap().remove(0).unwrap();
+        let e = gradients(&[dx], None, wrt).unwrap_err();
+        assert!(
+            e.to_string()
+                .starts_with("max_pool_grad has no gradient: second"),
+            "{e}"
+        );
+    }
+
+    #[test]
+    fn long_chains_do_not_recurse() {
+        let (b, x) = (Builder::default(), floats(&[Some(2)]));
+        let mut y = x.clone();
+        for _ in 0..100_000 {
+            y = b.unary(UnaryOp::Tanh, &y).unwrap();
+        }
+        let dx = gradients(std::slice::from_ref(&y), None, &[x]).unwrap();
+        assert!(dx[0].is_some());
+        drop(y);
+        drop(dx);
+    }
+}

@@ -20,3 +20,6 @@ pub use literal::Literal;
 pub use node::{Node, Tensor, TensorType};
 pub use op::Op;
 pub use program::Program;
+
+#[cfg(test)]
+mod testing;

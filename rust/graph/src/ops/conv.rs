@@ -4,6 +4,7 @@ use crate::op::{ConvAttrs, Epilogue, Op, Padding};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::linalg::check_bias;
 use crate::ops::operands::{Inferred, Operands, merge, one};
+use crate::ops::sample::{Sample, float, sizes};
 use crate::shape::{Dim, Shape, show};
 
 /// The windows along one spatial axis.
@@ -240,4 +241,60 @@ pub(super) fn grad_conv_grad_filter(attrs: &ConvAttrs, g: &Backward<'_>) -> Grad
     };
     let to_dy = || b.op(Op::Conv(attrs.clone(), Epilogue::default()), &[x, dkernel]);
     Ok(vec![g.to(0, to_x)?, g.to(1, to_dy)?, None])
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let explicit = |cells: &[(usize, usize)]| Padding::Explicit(cells.to_vec());
+    type Case = (
+        &'static [usize],
+        &'static [usize],
+        Padding,
+        usize,
+        usize,
+        usize,
+    );
+    // Input, kernel, padding, stride, dilation, groups.
+    let cases: [Case; 13] = [
+        (&[2, 5, 6, 3], &[3, 3, 3, 4], Padding::Valid, 1, 1, 1),
+        (&[2, 5, 6, 3], &[3, 3, 3, 4], Padding::Same, 1, 1, 1),
+        (&[2, 5, 6, 3], &[3, 2, 3, 4], Padding::Same, 2, 1, 1),
+        (&[1, 7, 7, 2], &[3, 3, 2, 2], Padding::Valid, 1, 2, 1),
+        (&[1, 7, 7, 2], &[3, 3, 2, 2], Padding::Same, 1, 2, 1),
+        (
+            &[1, 5, 5, 2],
+            &[3, 3, 2, 2],
+            explicit(&[(1, 0), (2, 1)]),
+            2,
+            1,
+            1,
+        ),
+        (&[2, 4, 4, 3], &[1, 1, 3, 2], Padding::Same, 1, 1, 1),
+        (&[2, 5, 5, 3], &[3, 3, 1, 6], Padding::Same, 1, 1, 3),
+        (&[2, 5, 5, 4], &[3, 3, 2, 2], Padding::Valid, 1, 1, 2),
+        (&[2, 9, 3], &[4, 3, 5], Padding::Same, 2, 1, 1),
+        (&[2, 9, 3], &[2, 3, 5], Padding::Valid, 1, 3, 1),
+        (&[1, 4, 4, 4, 2], &[2, 3, 2, 2, 3], Padding::Same, 2, 1, 1),
+        (&[0, 5, 6, 3], &[3, 3, 3, 4], Padding::Same, 1, 1, 1),
+    ];
+    let mut all = Vec::new();
+    for (x, kernel, padding, stride, dilation, groups) in cases {
+        let spatial = x.len() - 2;
+        let attrs = ConvAttrs {
+            strides: vec![stride; spatial],
+            padding,
+            dilation: vec![dilation; spatial],
+            groups,
+        };
+        let dims = |s: &[usize]| -> Vec<Option<usize>> { s.iter().copied().map(Some).collect() };
+        let y = output(&attrs, &dims(x), &dims(kernel)).expect("the sample fits");
+        let y: Vec<usize> = y.into_iter().flatten().collect();
+        let of = |s: &[usize]| sizes(&s.iter().map(|&n| n as i64).collect::<Vec<_>>());
+        let conv = Op::Conv(attrs.clone(), Epilogue::default());
+        all.push(Sample::new(conv, vec![float(x), float(kernel)]));
+        let inputs = vec![float(&y), float(kernel), of(x)];
+        all.push(Sample::new(Op::ConvGradInput(attrs.clone()), inputs));
+        let inputs = vec![float(x), float(&y), of(kernel)];
+        all.push(Sample::new(Op::ConvGradFilter(attrs), inputs));
+    }
+    all
 }

@@ -7,6 +7,7 @@ use crate::node::Tensor;
 use crate::op::{BinaryOp, Op, UnaryOp};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, one};
+use crate::ops::sample::{Sample, SampleInput, Values, below, flags, float, positive};
 use crate::shape::{Shape, broadcast};
 
 pub(super) fn infer_unary(op: UnaryOp, o: &Operands<'_>) -> Inferred {
@@ -307,4 +308,122 @@ pub(super) fn grad_sigmoid_cross_entropy(g: &Backward<'_>) -> Grads {
     };
     let to_targets = || b.sum_like(&b.mul(dz, &b.neg(logits)?)?, targets);
     Ok(vec![g.to(0, to_logits)?, g.to(1, to_targets)?])
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let shapes: [&[usize]; 4] = [&[], &[1], &[0, 3], &[3, 5]];
+    let unary = UnaryOp::ALL.into_iter().flat_map(|op| {
+        let sample = move |shape: &[usize]| Sample::new(Op::Unary(op), vec![argument(op, shape)]);
+        shapes.into_iter().map(sample)
+    });
+    let binary = BinaryOp::ALL.into_iter().flat_map(binary_samples);
+    let mut all: Vec<Sample> = unary.chain(binary).collect();
+    for (c, x, y) in [
+        (&[][..], &[3, 2][..], &[3, 2][..]),
+        (&[3, 1], &[2], &[3, 2]),
+        (&[0, 2], &[2], &[]),
+    ] {
+        all.push(Sample::new(Op::Select, vec![flags(c), float(x), float(y)]));
+    }
+    for (from, to) in [
+        (DType::I32, DType::F32),
+        (DType::Bool, DType::F32),
+        (DType::U8, DType::I64),
+        (DType::F32, DType::F64),
+        (DType::I64, DType::Bool),
+    ] {
+        all.push(Sample::new(Op::Cast(to), vec![below(from, &[2, 3], 2)]));
+    }
+    let truncated = SampleInput::new(DType::F32, &[7], Values::AwayFromZero(1.2, 1.8));
+    all.push(Sample::new(Op::Cast(DType::I32), vec![truncated]));
+    for (x, t) in [(&[4, 3][..], &[4, 3][..]), (&[4, 3], &[3]), (&[0], &[1])] {
+        let wide = SampleInput::new(DType::F32, x, Values::AwayFromZero(0.1, 6.0));
+        all.push(Sample::new(
+            Op::SigmoidCrossEntropy,
+            vec![wide, positive(t)],
+        ));
+    }
+    all.push(Sample::new(Op::Identity, vec![float(&[2, 2])]));
+    all.push(Sample::new(Op::StopGradient, vec![float(&[2, 2])]).without_gradient());
+    all
+}
+
+/// An operand in the domain of a function, away from its kinks.
+fn argument(op: UnaryOp, shape: &[usize]) -> SampleInput {
+    let between = |low, high| SampleInput::new(DType::F32, shape, Values::Between(low, high));
+    match op {
+        UnaryOp::Log | UnaryOp::Sqrt | UnaryOp::Rsqrt => positive(shape),
+        UnaryOp::Log1p => between(-0.7, 3.0),
+        UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Relu | UnaryOp::Reciprocal => {
+            SampleInput::new(DType::F32, shape, Values::AwayFromZero(0.2, 3.0))
+        }
+        UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => {
+            SampleInput::new(DType::F32, shape, Values::AwayFromZero(1.1, 1.4))
+        }
+        UnaryOp::Not => flags(shape),
+        UnaryOp::Exp | UnaryOp::Expm1 | UnaryOp::Tanh | UnaryOp::Sigmoid | UnaryOp::Softplus => {
+            between(-4.0, 4.0)
+        }
+        UnaryOp::Neg
+        | UnaryOp::Square
+        | UnaryOp::Sin
+        | UnaryOp::Cos
+        | UnaryOp::Tan
+        | UnaryOp::Erf
+        | UnaryOp::IsNan
+        | UnaryOp::IsFinite => between(-1.3, 1.3),
+    }
+}
+
+fn binary_samples(op: BinaryOp) -> Vec<Sample> {
+    let shapes: [(&[usize], &[usize]); 5] = [
+        (&[2, 3], &[2, 3]),
+        (&[4, 1, 3], &[2, 1]),
+        (&[], &[5]),
+        (&[0, 3], &[1, 3]),
+        (&[1], &[1]),
+    ];
+    let pair = |(x, y): (&[usize], &[usize])| {
+        let operands = match op {
+            BinaryOp::And | BinaryOp::Or => vec![flags(x), flags(y)],
+            BinaryOp::Div | BinaryOp::Pow => vec![positive(x), positive(y)],
+            // Quotients between 0.1 and 0.9, or those plus a whole number, stay off the steps.
+            BinaryOp::FloorDiv | BinaryOp::Mod => {
+                let low = SampleInput::new(DType::F32, x, Values::Between(0.2, 0.9));
+                vec![
+                    low,
+                    SampleInput::new(DType::F32, y, Values::Between(1.0, 1.9)),
+                ]
+            }
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Mul
+            | BinaryOp::Max
+            | BinaryOp::Min
+            | BinaryOp::Eq
+            | BinaryOp::Ne
+            | BinaryOp::Lt
+            | BinaryOp::Le
+            | BinaryOp::Gt
+            | BinaryOp::Ge => vec![float(x), float(y)],
+        };
+        Sample::new(Op::Binary(op), operands)
+    };
+    let mut samples: Vec<Sample> = shapes.into_iter().map(pair).collect();
+    let integers = match op {
+        BinaryOp::Div | BinaryOp::And | BinaryOp::Or => return samples,
+        BinaryOp::FloorDiv | BinaryOp::Mod => {
+            let x = Values::Given(vec![7.0, -7.0, 7.0, -7.0, 6.0]);
+            let y = Values::Given(vec![3.0, 3.0, -3.0, -3.0, 2.0]);
+            (x, y)
+        }
+        _ => (Values::Below(5), Values::Below(4)),
+    };
+    let (x, y) = integers;
+    let operands = vec![
+        SampleInput::new(DType::I32, &[5], x),
+        SampleInput::new(DType::I32, &[5], y),
+    ];
+    samples.push(Sample::new(Op::Binary(op), operands));
+    samples
 }

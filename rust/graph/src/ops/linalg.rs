@@ -5,6 +5,7 @@ use crate::node::Tensor;
 use crate::op::{Epilogue, Op};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, merge, one};
+use crate::ops::sample::{Sample, float};
 use crate::shape::{Dim, broadcast};
 
 /// Rows and columns of the matrices of a shape.
@@ -122,4 +123,31 @@ fn weight_gradient(
         false => b.matmul(&x, &dz, true, false),
         true => b.matmul(&dz, &x, true, false),
     }
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut all = Vec::new();
+    let mut add = |x: &[usize], y: &[usize], transpose_a, transpose_b| {
+        let op = Op::MatMul {
+            transpose_a,
+            transpose_b,
+            epilogue: Epilogue::default(),
+        };
+        all.push(Sample::new(op, vec![float(x), float(y)]));
+    };
+    add(&[3, 4], &[4, 5], false, false);
+    add(&[4, 3], &[4, 5], true, false);
+    add(&[3, 4], &[5, 4], false, true);
+    add(&[4, 3], &[5, 4], true, true);
+    add(&[1, 1], &[1, 1], false, false);
+    add(&[0, 4], &[4, 5], false, false);
+    add(&[3, 0], &[0, 5], false, false);
+    add(&[2, 3, 4], &[4, 5], false, false);
+    add(&[2, 3, 4], &[5, 4], false, true);
+    add(&[2, 4, 3], &[4, 5], true, false);
+    add(&[2, 3, 4], &[2, 4, 2], false, false);
+    add(&[2, 1, 3, 4], &[3, 5, 4], false, true);
+    add(&[3, 4], &[2, 4, 5], false, false);
+    add(&[40, 33], &[33, 50], false, false);
+    all
 }

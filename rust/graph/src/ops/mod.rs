@@ -7,6 +7,7 @@ mod backward;
 pub mod conv;
 mod elementwise;
 mod fused;
+mod indexing;
 mod leaf;
 mod linalg;
 mod movement;
@@ -14,6 +15,7 @@ pub(crate) mod operands;
 mod pool;
 mod random;
 pub(crate) mod reduce;
+mod sample;
 mod softmax;
 pub(crate) mod values;
 
@@ -28,7 +30,25 @@ use crate::shape::{concrete, known};
 use backward::{Backward, Grads};
 use operands::{Inferred, Operands};
 
+pub use sample::{Sample, SampleInput, Values};
 pub use values::shape_hint;
+
+/// Example calls of every operation but leaves and what fusion makes: empty, size-1, broadcast and
+/// typical operands.
+pub fn samples() -> Vec<Sample> {
+    let families: [fn() -> Vec<Sample>; 8] = [
+        elementwise::samples,
+        reduce::samples,
+        movement::samples,
+        indexing::samples,
+        linalg::samples,
+        conv::samples,
+        pool::samples,
+        softmax::samples,
+    ];
+    let all = families.into_iter().flat_map(|family| family());
+    all.chain(random::samples()).collect()
+}
 
 /// The output types of an operation on these operands.
 ///
@@ -107,15 +127,15 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::BroadcastTo => movement::infer_broadcast_to(o),
         Op::SumTo => movement::infer_sum_to(o),
         Op::Transpose { perm } => movement::infer_transpose(perm, o),
-        Op::Slice(ranges) => movement::infer_slice(ranges, o),
-        Op::SliceGrad(ranges) => movement::infer_slice_grad(ranges, o),
-        Op::Pad { cells, value: _ } => movement::infer_pad(cells, o),
-        Op::Concat { axis } => movement::infer_concat(*axis, o),
-        Op::ConcatGrad { axis, index } => movement::infer_concat_grad(*axis, *index, o),
-        Op::Reverse { axes } => movement::infer_reverse(axes, o),
-        Op::Gather { axis } => movement::infer_gather(*axis, o),
-        Op::ScatterAdd { axis } => movement::infer_scatter_add(*axis, o),
-        Op::Arange(dtype) => movement::infer_arange(*dtype, o),
+        Op::Slice(ranges) => indexing::infer_slice(ranges, o),
+        Op::SliceGrad(ranges) => indexing::infer_slice_grad(ranges, o),
+        Op::Pad { cells, value: _ } => indexing::infer_pad(cells, o),
+        Op::Concat { axis } => indexing::infer_concat(*axis, o),
+        Op::ConcatGrad { axis, index } => indexing::infer_concat_grad(*axis, *index, o),
+        Op::Reverse { axes } => indexing::infer_reverse(axes, o),
+        Op::Gather { axis } => indexing::infer_gather(*axis, o),
+        Op::ScatterAdd { axis } => indexing::infer_scatter_add(*axis, o),
+        Op::Arange(dtype) => indexing::infer_arange(*dtype, o),
 
         Op::MatMul {
             transpose_a,
@@ -197,14 +217,14 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::BroadcastTo => movement::grad_broadcast_to(g),
         Op::SumTo => movement::grad_sum_to(g),
         Op::Transpose { perm } => movement::grad_transpose(perm, g),
-        Op::Slice(ranges) => movement::grad_slice(ranges, g),
-        Op::SliceGrad(ranges) => movement::grad_slice_grad(ranges, g),
-        Op::Pad { cells, value: _ } => movement::grad_pad(cells, g),
-        Op::Concat { axis } => movement::grad_concat(*axis, g),
-        Op::ConcatGrad { axis, index } => movement::grad_concat_grad(*axis, *index, g),
-        Op::Reverse { axes } => movement::grad_reverse(axes, g),
-        Op::Gather { axis } => movement::grad_gather(*axis, g),
-        Op::ScatterAdd { axis } => movement::grad_scatter_add(*axis, g),
+        Op::Slice(ranges) => indexing::grad_slice(ranges, g),
+        Op::SliceGrad(ranges) => indexing::grad_slice_grad(ranges, g),
+        Op::Pad { cells, value: _ } => indexing::grad_pad(cells, g),
+        Op::Concat { axis } => indexing::grad_concat(*axis, g),
+        Op::ConcatGrad { axis, index } => indexing::grad_concat_grad(*axis, *index, g),
+        Op::Reverse { axes } => indexing::grad_reverse(axes, g),
+        Op::Gather { axis } => indexing::grad_gather(*axis, g),
+        Op::ScatterAdd { axis } => indexing::grad_scatter_add(*axis, g),
 
         Op::MatMul {
             transpose_a,
@@ -232,3 +252,6 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod sweep;

@@ -6,6 +6,7 @@ use crate::op::{Op, Padding, PoolAttrs};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::conv::{check_list, expect_dy};
 use crate::ops::operands::{Inferred, Operands, one};
+use crate::ops::sample::{Sample, below, distinct, float, sizes};
 use crate::shape::{Dim, Shape, show};
 
 fn output(attrs: &PoolAttrs, x: &[Dim]) -> Result<Shape, String> {
@@ -97,4 +98,46 @@ pub(super) fn grad_avg_pool(attrs: &PoolAttrs, g: &Backward<'_>) -> Grads {
 /// Operands `(dy, shape of x)`: linear in dy.
 pub(super) fn grad_avg_pool_grad(attrs: &PoolAttrs, g: &Backward<'_>) -> Grads {
     g.first(|| g.b.op(Op::AvgPool(attrs.clone()), &[g.dy()?]))
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    type Case = (&'static [usize], &'static [usize], usize, Padding);
+    // Input, window, stride, padding.
+    let cases: [Case; 8] = [
+        (&[2, 4, 6, 3], &[2, 2], 2, Padding::Valid),
+        (&[2, 5, 5, 3], &[2, 2], 2, Padding::Same),
+        (&[2, 5, 5, 2], &[3, 3], 1, Padding::Same),
+        (
+            &[1, 5, 6, 2],
+            &[3, 2],
+            2,
+            Padding::Explicit(vec![(1, 1), (0, 1)]),
+        ),
+        (&[2, 7, 3], &[3], 2, Padding::Valid),
+        (&[1, 4, 4, 4, 2], &[2, 2, 2], 2, Padding::Same),
+        (&[0, 4, 4, 2], &[2, 2], 2, Padding::Valid),
+        (&[1, 1, 1, 1], &[1, 1], 1, Padding::Valid),
+    ];
+    let mut all = Vec::new();
+    for (x, size, stride, padding) in cases {
+        let attrs = PoolAttrs {
+            size: size.to_vec(),
+            strides: vec![stride; size.len()],
+            padding,
+        };
+        let dims: Shape = x.iter().copied().map(Some).collect();
+        let y = output(&attrs, &dims).expect("the sample fits");
+        let y: Vec<usize> = y.into_iter().flatten().collect();
+        let of_x = sizes(&x.iter().map(|&n| n as i64).collect::<Vec<_>>());
+        all.push(Sample::new(Op::MaxPool(attrs.clone()), vec![distinct(x)]));
+        all.push(Sample::new(Op::AvgPool(attrs.clone()), vec![float(x)]));
+        let inputs = vec![float(&y), of_x.clone()];
+        all.push(Sample::new(Op::AvgPoolGrad(attrs.clone()), inputs));
+        if attrs.padding == Padding::Valid {
+            let places = below(DType::I32, &y, size.iter().product());
+            let inputs = vec![float(&y), places, of_x];
+            all.push(Sample::new(Op::MaxPoolGrad(attrs), inputs).without_gradient());
+        }
+    }
+    all
 }

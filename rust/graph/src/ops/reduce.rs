@@ -4,9 +4,10 @@ use crate::build::Builder;
 use crate::dtype::DType;
 use crate::error::GraphError;
 use crate::node::{Tensor, TensorType};
-use crate::op::{BinaryOp, CumOp, Op, ReduceOp};
+use crate::op::{BinaryOp, CumOp, Extreme, Op, ReduceOp};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, one};
+use crate::ops::sample::{Sample, SampleInput, Values, below, distinct, flags, float, positive};
 use crate::shape::{Dim, Shape};
 
 /// The shape that is left when `axes` are reduced.
@@ -181,4 +182,85 @@ pub(super) fn grad_moments(axes: &[usize], g: &Backward<'_>) -> Grads {
             (None, None) => Err(g.unsupported(" there")),
         }
     })
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut all = Vec::new();
+    let reduce = |op, axes: &[usize], keepdims| Op::Reduce {
+        op,
+        axes: axes.to_vec(),
+        keepdims,
+    };
+    let cases: [(&[usize], &[usize], bool); 8] = [
+        (&[3, 4], &[0], false),
+        (&[3, 4], &[1], true),
+        (&[2, 3, 4], &[0, 2], false),
+        (&[2, 3, 4], &[0, 1, 2], true),
+        (&[2, 1, 3], &[1], false),
+        (&[5], &[], false),
+        (&[0, 3], &[1], false),
+        (&[300, 7], &[0], false),
+    ];
+    for op in ReduceOp::ALL {
+        for (shape, axes, keepdims) in cases {
+            let x = match op {
+                ReduceOp::Any | ReduceOp::All => flags(shape),
+                ReduceOp::Max | ReduceOp::Min => distinct(shape),
+                ReduceOp::Prod => SampleInput::new(DType::F32, shape, Values::Between(0.98, 1.02)),
+                ReduceOp::Sum | ReduceOp::Mean => float(shape),
+            };
+            all.push(Sample::new(reduce(op, axes, keepdims), vec![x]));
+        }
+        let empty = match op {
+            ReduceOp::Max | ReduceOp::Min | ReduceOp::Mean => continue,
+            ReduceOp::Any | ReduceOp::All => flags(&[0, 3]),
+            ReduceOp::Sum | ReduceOp::Prod => float(&[0, 3]),
+        };
+        all.push(Sample::new(reduce(op, &[0], false), vec![empty]));
+    }
+    let zeros = Values::Given(vec![0.0, 2.0, 3.0, 0.0, 0.0, 5.0]);
+    let zeros = SampleInput::new(DType::F32, &[2, 3], zeros);
+    all.push(Sample::new(
+        reduce(ReduceOp::Prod, &[1], false),
+        vec![zeros],
+    ));
+    let counts = below(DType::I64, &[3, 2], 9);
+    all.push(Sample::new(
+        reduce(ReduceOp::Sum, &[0], false),
+        vec![counts],
+    ));
+    for (shape, axis) in [
+        (&[3, 4][..], 0),
+        (&[3, 4], 1),
+        (&[2, 5, 3], 1),
+        (&[0, 2], 1),
+    ] {
+        for op in [Extreme::Max, Extreme::Min] {
+            let op = Op::ArgReduce { op, axis };
+            all.push(Sample::new(op, vec![distinct(shape)]).without_gradient());
+        }
+        for (op, exclusive, reverse) in [
+            (CumOp::Sum, false, false),
+            (CumOp::Sum, true, true),
+            (CumOp::Prod, false, true),
+            (CumOp::Prod, true, false),
+        ] {
+            let op = Op::Cumulative {
+                op,
+                axis,
+                exclusive,
+                reverse,
+            };
+            all.push(Sample::new(op, vec![positive(shape)]));
+        }
+    }
+    for (shape, axes) in [
+        (&[4, 3][..], &[0][..]),
+        (&[2, 3, 4, 2], &[0, 1, 2]),
+        (&[1, 2], &[0]),
+    ] {
+        let axes = axes.to_vec();
+        all.push(Sample::new(Op::Moments { axes }, vec![float(shape)]));
+    }
+    all
 }

@@ -1,11 +1,13 @@
 //! Softmax over the last axis, and the cross-entropies that contain it.
 
+use crate::dtype::DType;
 use crate::error::GraphError;
 use crate::literal::Literal;
 use crate::node::Tensor;
 use crate::op::{BinaryOp, Op, ReduceOp, UnaryOp};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, merge, one};
+use crate::ops::sample::{Sample, below, float, positive};
 use crate::shape::show;
 
 fn check_classes(o: &Operands<'_>) -> Result<(), String> {
@@ -132,4 +134,22 @@ fn class_indices(g: &Backward<'_>, logits: &Tensor, labels: &Tensor) -> Result<T
     let size = b.reduce(ReduceOp::Sum, &size, &[0], false)?;
     let (start, step) = (b.scalar(size.dtype(), 0.0)?, b.scalar(size.dtype(), 1.0)?);
     b.op(Op::Arange(dtype), &[&start, &size, &step])
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let shapes: [&[usize]; 6] = [&[4], &[3, 5], &[2, 3, 4], &[3, 1], &[0, 5], &[7, 100]];
+    let mut all = Vec::new();
+    for shape in shapes {
+        let rows = &shape[..shape.len() - 1];
+        let classes = shape[shape.len() - 1];
+        all.push(Sample::new(Op::Softmax, vec![float(shape)]));
+        all.push(Sample::new(Op::LogSoftmax, vec![float(shape)]));
+        let inputs = vec![float(shape), positive(shape)];
+        all.push(Sample::new(Op::SoftmaxCrossEntropy, inputs));
+        for dtype in [DType::I32, DType::I64] {
+            let inputs = vec![float(shape), below(dtype, rows, classes)];
+            all.push(Sample::new(Op::SparseSoftmaxCrossEntropy, inputs));
+        }
+    }
+    all
 }
