@@ -31,12 +31,7 @@ def softmax(x: Any, axis: int = -1) -> Any:
         )
     if not -ndim <= axis < ndim:
         raise ValueError(f"softmax: there is no axis {axis} in shape {K.int_shape(x)}")
-    axis %= ndim
-    if axis == ndim - 1:
-        return K.softmax(x)
-    order = [i for i in range(ndim) if i != axis] + [axis]
-    back = [order.index(i) for i in range(ndim)]
-    return K.permute_dimensions(K.softmax(K.permute_dimensions(x, order)), back)
+    return K.softmax(x, axis)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:

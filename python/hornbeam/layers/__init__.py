@@ -1,0 +1,44 @@
+"""Every layer, by the names of Keras 2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine import Input, InputLayer, InputSpec, Layer
+from ..utils.generic_utils import deserialize_keras_object
+from .advanced_activations import *  # noqa: F403
+from .convolutional import *  # noqa: F403
+from .core import *  # noqa: F403
+from .embeddings import Embedding
+from .local import *  # noqa: F403
+from .merge import *  # noqa: F403
+from .noise import *  # noqa: F403
+from .normalization import BatchNormalization
+from .pooling import *  # noqa: F403
+
+
+def serialize(layer: Any) -> dict[str, Any]:
+    """Describe a layer by plain data, which `deserialize` turns back into a layer."""
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """Build a layer, or a whole model, from its description.
+
+    Args:
+        config: dictionary with 'class_name' and 'config'.
+        custom_objects: further classes and functions by name.
+
+    Raises:
+        ValueError: for an unknown class.
+    """
+    from .. import models
+
+    known = {**globals(), "Model": models.Model, "Sequential": models.Sequential}
+    known["Functional"] = models.Model
+    return deserialize_keras_object(
+        config,
+        module_objects=known,
+        custom_objects=custom_objects,
+        printable_module_name="layer",
+    )

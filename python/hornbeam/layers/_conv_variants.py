@@ -1,0 +1,328 @@
+"""Convolutions of images of other kinds: transposed, depthwise and separable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import constraints, initializers, regularizers
+from .. import backend as K
+from ..legacy import interfaces
+from ..utils import conv_utils
+from ._conv import Conv2D
+from ._weights import add_role_weight, known_dimension, positive_integer, roles_config
+
+Shape = tuple[int | None, ...]
+
+
+class Conv2DTranspose(Conv2D):
+    """Transposed convolution: maps from the shape of a Conv2D's output to that of its input.
+
+    Input: (samples, rows, columns, channels), output: (samples, new_rows, new_columns, filters),
+    where 'same' padding gives rows * stride and 'valid' adds max(window - stride, 0).
+
+    Weights: kernel (rows, columns, filters, channels), bias (filters,).
+
+    Args:
+        filters: positive integer, the number of output channels.
+        kernel_size: size of the window, an integer or two.
+        strides: steps between windows in the output, an integer or two.
+        padding: 'valid' or 'same'.
+        data_format: 'channels_last' or 'channels_first'; the configured one by default.
+        activation: name or function; None for none.
+        use_bias: whether there is a bias.
+        kernel_initializer: initializer of the kernel.
+        bias_initializer: initializer of the bias.
+        kernel_regularizer: penalty on the kernel.
+        bias_regularizer: penalty on the bias.
+        activity_regularizer: penalty on the output.
+        kernel_constraint: constraint on the kernel.
+        bias_constraint: constraint on the bias.
+        **kwargs: the keywords of `Layer`.
+    """
+
+    @interfaces.legacy_deconv2d_support
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
+
+    def _kernel_shape(self, channels: int) -> tuple[int, ...]:
+        return (*self.kernel_size, self.filters, channels)
+
+    def _lengths(self, sizes: Any) -> list[Any]:
+        return [
+            conv_utils.deconv_length(size, self.strides[i], self.kernel_size[i], self.padding)
+            for i, size in enumerate(sizes)
+        ]
+
+    def _convolve(self, inputs: Any) -> Any:
+        known, sizes = K.int_shape(inputs), K.shape(inputs)
+        shape = tuple(sizes[i] if size is None else size for i, size in enumerate(known))
+        return K.conv2d_transpose(
+            inputs,
+            self.kernel,
+            self._shape_with(shape, self._lengths(self._spatial(shape)), self.filters),
+            self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self._shape_with(
+            input_shape, self._lengths(self._spatial(input_shape)), self.filters
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["dilation_rate"]
+        return config
+
+
+class DepthwiseConv2D(Conv2D):
+    """Convolution of each channel of images with filters of its own.
+
+    Input: (samples, rows, columns, channels), output: (samples, new_rows, new_columns,
+    channels * depth_multiplier), the results of one channel side by side.
+
+    Weights: depthwise_kernel (rows, columns, channels, depth_multiplier), bias
+    (channels * depth_multiplier,).
+
+    Args:
+        kernel_size: size of the window, an integer or two.
+        strides: steps between windows, an integer or two.
+        padding: 'valid' or 'same'.
+        depth_multiplier: how many filters each channel has.
+        data_format: 'channels_last' or 'channels_first'; the configured one by default.
+        activation: name or function; None for none.
+        use_bias: whether there is a bias.
+        depthwise_initializer: initializer of the kernel.
+        bias_initializer: initializer of the bias.
+        depthwise_regularizer: penalty on the kernel.
+        bias_regularizer: penalty on the bias.
+        activity_regularizer: penalty on the output.
+        depthwise_constraint: constraint on the kernel.
+        bias_constraint: constraint on the bias.
+        **kwargs: `dilation_rate` and the keywords of `Layer`.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters=None,
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            activation=activation,
+            use_bias=use_bias,
+            bias_initializer=bias_initializer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
+        self.depth_multiplier = positive_integer(
+            depth_multiplier, type(self).__name__, "depth_multiplier"
+        )
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.depthwise_constraint = constraints.get(depthwise_constraint)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = known_dimension(input_shape, self._channel_axis, self)
+        self.depthwise_kernel = self.add_weight(
+            shape=(*self.kernel_size, channels, self.depth_multiplier),
+            name="depthwise_kernel",
+            initializer=self.depthwise_initializer,
+            regularizer=self.depthwise_regularizer,
+            constraint=self.depthwise_constraint,
+        )
+        out = channels * self.depth_multiplier
+        self.bias = add_role_weight(self, "bias", (out,)) if self.use_bias else None
+        self._expect_channels(channels)
+
+    def _convolve(self, inputs: Any) -> Any:
+        return K.depthwise_conv2d(
+            inputs,
+            self.depthwise_kernel,
+            strides=self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        channels = known_dimension(input_shape, self._channel_axis, self)
+        sizes = list(self._spatial(super().compute_output_shape(input_shape)))
+        return self._shape_with(input_shape, sizes, channels * self.depth_multiplier)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for key in ("filters", "kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+            del config[key]
+        config["depth_multiplier"] = self.depth_multiplier
+        config.update(roles_config(self, "depthwise"))
+        return config
+
+
+class SeparableConv2D(Conv2D):
+    """Depthwise convolution of images followed by one that mixes the channels.
+
+    Input: (samples, rows, columns, channels), output: (samples, new_rows, new_columns, filters).
+
+    Weights: depthwise_kernel (rows, columns, channels, depth_multiplier), pointwise_kernel
+    (1, 1, channels * depth_multiplier, filters), bias (filters,).
+
+    Args:
+        filters: positive integer, the number of output channels.
+        kernel_size: size of the window, an integer or two.
+        strides: steps between windows, an integer or two.
+        padding: 'valid' or 'same'.
+        data_format: 'channels_last' or 'channels_first'; the configured one by default.
+        depth_multiplier: how many filters each channel has in the depthwise part.
+        activation: name or function; None for none.
+        use_bias: whether there is a bias.
+        depthwise_initializer: initializer of the depthwise kernel.
+        pointwise_initializer: initializer of the pointwise kernel.
+        bias_initializer: initializer of the bias.
+        depthwise_regularizer: penalty on the depthwise kernel.
+        pointwise_regularizer: penalty on the pointwise kernel.
+        bias_regularizer: penalty on the bias.
+        activity_regularizer: penalty on the output.
+        depthwise_constraint: constraint on the depthwise kernel.
+        pointwise_constraint: constraint on the pointwise kernel.
+        bias_constraint: constraint on the bias.
+        **kwargs: `dilation_rate` and the keywords of `Layer`.
+    """
+
+    @interfaces.legacy_separable_conv2d_support
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        depth_multiplier: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform",
+        pointwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        depthwise_regularizer: Any = None,
+        pointwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        pointwise_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters=filters,
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            activation=activation,
+            use_bias=use_bias,
+            bias_initializer=bias_initializer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
+        self.depth_multiplier = positive_integer(
+            depth_multiplier, type(self).__name__, "depth_multiplier"
+        )
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
+        self.pointwise_initializer = initializers.get(pointwise_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
+        self.depthwise_constraint = constraints.get(depthwise_constraint)
+        self.pointwise_constraint = constraints.get(pointwise_constraint)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = known_dimension(input_shape, self._channel_axis, self)
+        self.depthwise_kernel = self.add_weight(
+            shape=(*self.kernel_size, channels, self.depth_multiplier),
+            name="depthwise_kernel",
+            initializer=self.depthwise_initializer,
+            regularizer=self.depthwise_regularizer,
+            constraint=self.depthwise_constraint,
+        )
+        self.pointwise_kernel = self.add_weight(
+            shape=(1, 1, channels * self.depth_multiplier, self.filters),
+            name="pointwise_kernel",
+            initializer=self.pointwise_initializer,
+            regularizer=self.pointwise_regularizer,
+            constraint=self.pointwise_constraint,
+        )
+        self.bias = add_role_weight(self, "bias", (self.filters,)) if self.use_bias else None
+        self._expect_channels(channels)
+
+    def _convolve(self, inputs: Any) -> Any:
+        return K.separable_conv2d(
+            inputs,
+            self.depthwise_kernel,
+            self.pointwise_kernel,
+            strides=self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for key in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+            del config[key]
+        config["depth_multiplier"] = self.depth_multiplier
+        config.update(roles_config(self, "depthwise", "pointwise"))
+        return config
