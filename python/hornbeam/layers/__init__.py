@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine import Input, InputLayer, InputSpec, Layer
+from ..engine import Input as Input
+from ..engine import InputLayer as InputLayer
+from ..engine import InputSpec as InputSpec
+from ..engine import Layer as Layer
 from ..utils.generic_utils import deserialize_keras_object
 from .advanced_activations import *  # noqa: F403
 from .convolutional import *  # noqa: F403
 from .core import *  # noqa: F403
-from .embeddings import Embedding
+from .embeddings import Embedding as Embedding
 from .local import *  # noqa: F403
 from .merge import *  # noqa: F403
 from .noise import *  # noqa: F403
-from .normalization import BatchNormalization
+from .normalization import BatchNormalization as BatchNormalization
 from .pooling import *  # noqa: F403
 
 

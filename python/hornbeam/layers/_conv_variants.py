@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import constraints, initializers, regularizers
 from .. import backend as K
+from .. import constraints, initializers, regularizers
 from ..legacy import interfaces
 from ..utils import conv_utils
 from ._conv import Conv2D

@@ -308,12 +308,13 @@ class Flatten(Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.input_spec = InputSpec(min_ndim=2)
-        # Not the configured format: without the argument the order is that of memory, as in Keras 2.
+        # Not the configured format: without the argument the order is that of memory (Keras 2).
         self.data_format = normalize_data_format(data_format or "channels_last")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         sizes = input_shape[1:]
-        return (input_shape[0], None if None in sizes else math.prod(sizes))  # type: ignore[arg-type]
+        flat = None if None in sizes else math.prod(sizes)  # type: ignore[arg-type]
+        return (input_shape[0], flat)
 
     def call(self, inputs: Any) -> Any:
         ndim = K.ndim(inputs)

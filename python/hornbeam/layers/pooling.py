@@ -126,7 +126,9 @@ class _Pooling3D(_Pooling):
 
 
 class MaxPooling1D(_Pooling1D):
-    """The maximum of windows over time: (samples, steps, features) to (samples, new_steps, features).
+    """The maximum of windows over time.
+
+    (samples, steps, features) to (samples, new_steps, features).
 
     Args:
         pool_size: length of the window, 2 by default.
@@ -139,7 +141,9 @@ class MaxPooling1D(_Pooling1D):
 
 
 class AveragePooling1D(_Pooling1D):
-    """The mean of windows over time: (samples, steps, features) to (samples, new_steps, features).
+    """The mean of windows over time.
+
+    (samples, steps, features) to (samples, new_steps, features).
 
     Args:
         pool_size: length of the window, 2 by default.
@@ -292,7 +296,9 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
 
 
 class GlobalAveragePooling2D(_GlobalPooling2D):
-    """The mean of each channel of images: (samples, rows, columns, channels) to (samples, channels).
+    """The mean of each channel of images.
+
+    (samples, rows, columns, channels) to (samples, channels).
 
     Args:
         data_format: 'channels_last' or 'channels_first'; the configured one by default.
