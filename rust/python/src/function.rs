@@ -21,6 +21,9 @@ pub(crate) struct PyFunction {
     function: Arc<Function>,
 }
 
+/// Operation, layer, shapes, microseconds and bytes of one call.
+type CallTime = (String, String, String, f64, usize);
+
 /// The bytes of a result, outside the interpreter.
 struct Owned {
     dtype: DType,
@@ -163,7 +166,7 @@ impl PyFunction {
         arrays: Vec<Bound<'_, PyAny>>,
         training: bool,
         repeats: usize,
-    ) -> PyResult<Vec<(String, String, String, f64, usize)>> {
+    ) -> PyResult<Vec<CallTime>> {
         let arrays = self.arguments(&arrays)?;
         let arguments = refs(&arrays);
         let timings = py

@@ -77,10 +77,8 @@ mod tests {
         let b = Buffer::copy_of(&[1, 2, 3], "test").unwrap();
         assert_eq!(b.as_ptr() as usize % ALIGN, 0);
         // SAFETY: the buffer holds three bytes.
-        assert_eq!(
-            unsafe { std::slice::from_raw_parts(b.as_ptr(), 3) },
-            [1, 2, 3]
-        );
+        let bytes = unsafe { std::slice::from_raw_parts(b.as_ptr(), 3) };
+        assert_eq!(bytes, [1, 2, 3]);
         assert!(Buffer::zeroed(0, "test").is_ok());
         assert!(matches!(
             Buffer::zeroed(isize::MAX as usize - 64, "test"),
