@@ -14,8 +14,10 @@ mod reference;
 mod source;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 pub use crate::gemm::{Act, Epilogue};
+pub use winograd::{set_winograd, winograd};
 
 use crate::cpu::{self, Isa};
 use crate::dtype::Float;
@@ -96,19 +98,31 @@ impl Conv2d {
 }
 
 /// Elements of scratch that [`conv2d`] needs.
-pub fn conv2d_scratch_len<T: Float>(_g: &Conv2d) -> usize {
-    0
+pub fn conv2d_scratch_len<T: Float>(g: &Conv2d) -> usize {
+    if winograd::applies::<T>(g) {
+        winograd::forward_scratch_len(g)
+    } else {
+        0
+    }
 }
 
 /// Elements of scratch that [`conv2d_grad_input`] needs.
 pub fn conv2d_grad_input_scratch_len<T: Float>(g: &Conv2d) -> usize {
-    if g.is_product() { 0 } else { g.w_len() }
+    if winograd::applies::<T>(g) {
+        winograd::grad_input_scratch_len(g)
+    } else if g.is_product() {
+        0
+    } else {
+        g.w_len()
+    }
 }
 
 /// Elements of scratch that [`conv2d_grad_filter`] needs.
 pub fn conv2d_grad_filter_scratch_len<T: Float>(g: &Conv2d) -> usize {
     if g.is_product() || g.is_empty() {
         0
+    } else if winograd::applies::<T>(g) {
+        winograd::grad_filter_scratch_len(g)
     } else {
         grad_filter::scratch_len(g)
     }
@@ -154,6 +168,15 @@ fn forward_on<T: Float>(
         }
         y.chunks_exact_mut(g.co.max(1))
             .for_each(|row| driver::finish(row, ep));
+    } else if winograd::applies::<T>(g) {
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => winograd::forward::<T::Avx512>(g, x, w, y, ep, scratch),
+                Isa::Avx2 => winograd::forward::<T::Avx2>(g, x, w, y, ep, scratch),
+                Isa::Portable => winograd::forward::<Portable<T>>(g, x, w, y, ep, scratch),
+            }
+        }
     } else {
         // SAFETY: the lengths were checked, the instruction set is there.
         unsafe {
@@ -198,6 +221,15 @@ fn grad_input_on<T: Float>(
         gemm_on(isa, m, g.ci, g.co, dy, g.co, 1, w, 1, g.co, dx, g.ci, &ep);
     } else if g.is_empty() {
         dx.fill(T::ZERO);
+    } else if winograd::applies::<T>(g) {
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => winograd::grad_input::<T::Avx512>(g, dy, w, dx, scratch),
+                Isa::Avx2 => winograd::grad_input::<T::Avx2>(g, dy, w, dx, scratch),
+                Isa::Portable => winograd::grad_input::<Portable<T>>(g, dy, w, dx, scratch),
+            }
+        }
     } else {
         let turned = &mut scratch[..g.w_len()];
         direct::turn(g, w, turned);
@@ -250,6 +282,19 @@ fn grad_filter_on<T: Float>(
         gemm_on(isa, g.ci, g.co, k, x, 1, g.ci, dy, g.co, 1, dw, g.co, &ep);
     } else if g.is_empty() {
         dw.fill(T::ZERO);
+    } else if winograd::applies::<T>(g) {
+        // SAFETY: the lengths were checked, the instruction set is there.
+        unsafe {
+            match isa {
+                Isa::Avx512 => {
+                    winograd::grad_filter::<T::Avx512>(g, x, dy, dw, &mut scratch[..need])
+                }
+                Isa::Avx2 => winograd::grad_filter::<T::Avx2>(g, x, dy, dw, &mut scratch[..need]),
+                Isa::Portable => {
+                    winograd::grad_filter::<Portable<T>>(g, x, dy, dw, &mut scratch[..need])
+                }
+            }
+        }
     } else {
         let scratch = &mut scratch[..need];
         // SAFETY: the lengths were checked, the instruction set is there.

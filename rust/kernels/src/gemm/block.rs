@@ -72,8 +72,8 @@ fn panel<S: Simd>(left: usize, wide: usize) -> usize {
 }
 
 /// Calls `f(first column, vectors, columns)` for the panels of `n` columns.
-#[inline]
-fn panels<S: Simd>(n: usize, wide: usize, mut f: impl FnMut(usize, usize, usize)) {
+#[inline(always)]
+pub(crate) fn panels<S: Simd>(n: usize, wide: usize, mut f: impl FnMut(usize, usize, usize)) {
     let mut j = 0;
     while j < n {
         let nv = panel::<S>((n - j).div_ceil(S::LANES), wide);

@@ -9,7 +9,7 @@
 
 pub(crate) mod block;
 pub(crate) mod driver;
-mod simd;
+pub(crate) mod simd;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
