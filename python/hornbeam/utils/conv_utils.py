@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import common
-
 
 def normalize_tuple(value: Any, n: int, name: str) -> tuple[int, ...]:
     """Turn an integer, or an iterable of `n` integers, into a tuple of `n` integers.
@@ -49,6 +47,8 @@ def normalize_data_format(value: str | None) -> str:
         ValueError: for any other value.
     """
     if value is None:
+        from ..backend import common
+
         value = common.image_data_format()
     data_format = value.lower() if isinstance(value, str) else value
     if data_format not in ("channels_first", "channels_last"):

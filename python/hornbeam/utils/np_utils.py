@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,21 @@ def normalize(x: Any, axis: int = -1, order: int | float = 2) -> np.ndarray:
     norms = np.atleast_1d(np.linalg.norm(x, order, axis))
     norms[norms == 0] = 1
     return x / np.expand_dims(norms, axis)
+
+
+def set_random_seed(seed: int) -> None:
+    """Make everything random that follows the same in each run.
+
+    Python's and NumPy's generators are seeded. Initial weights, dropout masks and the order of
+    samples are drawn from NumPy's, or keyed by what is drawn from it.
+
+    Args:
+        seed: an integer from 0 to 2**32 - 1.
+
+    Raises:
+        ValueError: for a seed outside this range.
+    """
+    if not 0 <= int(seed) < 2**32:
+        raise ValueError(f"set_random_seed: expected an integer in 0..2**32 - 1, got {seed!r}")
+    random.seed(int(seed))
+    np.random.seed(int(seed))

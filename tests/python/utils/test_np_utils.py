@@ -1,9 +1,11 @@
 """One-hot rows and normalisation."""
 
+import random
+
 import numpy as np
 import pytest
 
-from hornbeam.utils import normalize, to_categorical
+from hornbeam.utils import normalize, set_random_seed, to_categorical
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (2, 3)])
@@ -34,3 +36,17 @@ def test_normalize(order, axis):
 def test_normalize_leaves_zeros_and_takes_vectors():
     np.testing.assert_array_equal(normalize(np.zeros((2, 3))), np.zeros((2, 3)))
     np.testing.assert_allclose(normalize([3.0, 4.0]), [[0.6, 0.8]])
+
+
+def test_set_random_seed():
+    def draw():
+        return random.random(), np.random.rand()
+
+    set_random_seed(3)
+    first = draw()
+    set_random_seed(3)
+    assert draw() == first
+    set_random_seed(4)
+    assert draw() != first
+    with pytest.raises(ValueError, match="-1"):
+        set_random_seed(-1)
