@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 CLASSES = 10
-EPOCHS = 12
+EPOCHS = 20
 BATCH_SIZE = 64
 OUT = "out"
 
