@@ -18,6 +18,8 @@ from .merge import *  # noqa: F403
 from .noise import *  # noqa: F403
 from .normalization import BatchNormalization as BatchNormalization
 from .pooling import *  # noqa: F403
+from .recurrent import *  # noqa: F403
+from .wrappers import *  # noqa: F403
 
 
 def serialize(layer: Any) -> dict[str, Any]:
