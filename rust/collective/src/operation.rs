@@ -1,0 +1,130 @@
+//! What the engine knows of a collective operation: it says what to send, where arriving data lands, and when it is
+//! done. An operation never touches a socket. Imports buffers, frames and errors.
+
+use crate::buffer::{Buffer, Pool, Scratch};
+use crate::frame::{Header, Kind};
+use crate::tree::Subtree;
+use std::ops::Range;
+
+/// Data that an operation wants to have sent to one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) source: Source,
+    pub(crate) piece: u32,
+}
+
+/// Which of an operation's data it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// One of the partial sums this rank contributes.
+    Partial(usize),
+    /// A sum that this rank has joined for its group.
+    Joined(Subtree),
+    /// The finished data.
+    Whole,
+}
+
+impl Source {
+    /// Finished data goes first: it is still in the cache and frees others to finish.
+    pub(crate) fn is_urgent(self) -> bool {
+        !matches!(self, Source::Partial(_))
+    }
+}
+
+/// The fields of a frame's header that an operation fills in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Label {
+    pub(crate) kind: Kind,
+    pub(crate) dtype: u8,
+    pub(crate) node: u32,
+    pub(crate) total: u64,
+}
+
+/// Where a frame's payload is to be put while it arrives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// In a block of its own, handed over when it is complete.
+    Scratch,
+    /// In the operation's data, at these bytes.
+    InPlace(Range<usize>),
+}
+
+/// What an operation can reach while it handles an event.
+pub(crate) struct Context<'a> {
+    /// Takes what is to be sent to which rank.
+    pub(crate) outbox: &'a mut Vec<(usize, Item)>,
+    pub(crate) pool: &'a mut Pool,
+}
+
+impl Context<'_> {
+    pub(crate) fn send(&mut self, to: usize, source: Source, piece: usize) {
+        self.outbox.push((
+            to,
+            Item {
+                source,
+                piece: piece as u32,
+            },
+        ));
+    }
+}
+
+/// What an operation leaves behind.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// The data it was given, with the result in it.
+    Data(Buffer),
+    /// One payload for each rank.
+    Payloads(Vec<Vec<u8>>),
+}
+
+/// A collective operation as a state machine. Its methods are called under the engine's lock.
+pub(crate) trait Operation: Send {
+    /// What it is, for errors: `all_reduce of 1000 f32`.
+    fn name(&self) -> String;
+
+    /// Queues what can be sent at once.
+    fn start(&mut self, context: &mut Context<'_>);
+
+    /// Decides where a frame's payload lands, or says how the frame contradicts this rank's own call.
+    fn accept(&self, from: usize, header: &Header) -> Result<Landing, String>;
+
+    /// The bytes named by [`Landing::InPlace`].
+    fn landing(&mut self, bytes: Range<usize>) -> &mut [u8];
+
+    /// Takes a frame that has arrived whole; `payload` is none if it landed in place.
+    fn receive(
+        &mut self,
+        from: usize,
+        header: &Header,
+        payload: Option<Scratch>,
+        context: &mut Context<'_>,
+    );
+
+    /// The label and the bytes of something queued earlier.
+    fn outgoing(&self, item: &Item) -> (Label, &[u8]);
+
+    /// Something queued earlier has been handed to the kernel.
+    fn sent(&mut self, item: &Item, context: &mut Context<'_>);
+
+    /// Whether the result is in place and nothing is left to send.
+    fn is_complete(&self) -> bool;
+
+    /// The ranks that it still needs data from.
+    fn waiting_for(&self) -> Vec<usize>;
+
+    /// Takes the result out.
+    fn into_output(self: Box<Self>) -> Output;
+}
+
+/// Compares a field of an arriving frame with what this rank expects.
+pub(crate) fn expect<T: PartialEq + std::fmt::Display>(
+    what: &str,
+    got: T,
+    expected: T,
+) -> Result<(), String> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(format!("its {what} is {got}, here it is {expected}"))
+    }
+}
