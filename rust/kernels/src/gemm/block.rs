@@ -71,16 +71,11 @@ fn panel<S: Simd>(left: usize, wide: usize) -> usize {
     }
 }
 
-/// Calls `f(first column, vectors, columns)` for the panels of `n` columns.
+/// Vectors and columns of the next panel when `left` columns remain.
 #[inline(always)]
-pub(crate) fn panels<S: Simd>(n: usize, wide: usize, mut f: impl FnMut(usize, usize, usize)) {
-    let mut j = 0;
-    while j < n {
-        let nv = panel::<S>((n - j).div_ceil(S::LANES), wide);
-        let cols = (nv * S::LANES).min(n - j);
-        f(j, nv, cols);
-        j += cols;
-    }
+pub(crate) fn next_panel<S: Simd>(left: usize, wide: usize) -> (usize, usize) {
+    let nv = panel::<S>(left.div_ceil(S::LANES), wide);
+    (nv, (nv * S::LANES).min(left))
 }
 
 /// Computes a block whose rows lie at the tabled offsets.
@@ -91,7 +86,9 @@ pub(crate) fn panels<S: Simd>(n: usize, wide: usize, mut f: impl FnMut(usize, us
 pub(crate) unsafe fn block<S: Simd>(p: &Block<'_, S::T>, a_rows: &[usize], c_rows: &[usize]) {
     let m = a_rows.len();
     debug_assert_eq!(m, c_rows.len());
-    panels::<S>(p.n, p.wide, |j, nv, cols| {
+    let mut j = 0;
+    while j < p.n {
+        let (nv, cols) = next_panel::<S>(p.n - j, p.wide);
         let tiles = m.div_ceil(mr_max::<S>(nv));
         let (b, ldb) = match p.layout {
             Layout::Rows(stride) => (j, stride),
@@ -130,7 +127,8 @@ pub(crate) unsafe fn block<S: Simd>(p: &Block<'_, S::T>, a_rows: &[usize], c_row
             }
             i += mr;
         }
-    });
+        j += cols;
+    }
 }
 
 /// Applies an activation to `len` numbers in place.
@@ -189,7 +187,9 @@ impl<T: Float> Body<T> for Pack<T> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>>(self) {
         let p = self;
-        panels::<S>(p.n, p.wide, |j, nv, cols| {
+        let mut j = 0;
+        while j < p.n {
+            let (nv, cols) = next_panel::<S>(p.n - j, p.wide);
             let width = nv * S::LANES;
             // SAFETY: `pack` promises that `b` holds the matrix and `to` the panels.
             unsafe {
@@ -209,7 +209,8 @@ impl<T: Float> Body<T> for Pack<T> {
                     }
                 }
             }
-        });
+            j += cols;
+        }
     }
 }
 

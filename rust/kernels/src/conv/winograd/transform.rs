@@ -4,7 +4,7 @@
 use super::super::Epilogue;
 use super::Image;
 use crate::dtype::Float;
-use crate::gemm::block::panels;
+use crate::gemm::block::next_panel;
 use crate::gemm::simd::{Body, Simd};
 use crate::gemm::{Act, driver};
 
@@ -139,18 +139,61 @@ unsafe fn store<S: Simd>(p: *mut S::T, v: S::V, mask: Option<S::Mask>) {
     }
 }
 
-/// Calls `f(channel, mask)` for all whole vectors of channels and for what is left.
-#[inline(always)]
-unsafe fn channels<S: Simd>(n: usize, mut f: impl FnMut(usize, Option<S::Mask>)) {
-    let whole = n - n % S::LANES;
-    let mut c = 0;
-    while c < whole {
-        f(c, None);
-        c += S::LANES;
+/// The computation of one vector of channels. It is a trait because a closure would not be compiled
+/// with the instruction set's features.
+trait Channels<T> {
+    /// Computes the channels from `c` on, all lanes or those of the mask.
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>);
+
+    /// Computes `n` channels.
+    #[inline(always)]
+    unsafe fn all<S: Simd<T = T>>(&self, n: usize) {
+        let mut c = 0;
+        // SAFETY: the caller's promise; fewer than `LANES` are left for the mask.
+        unsafe {
+            while c + S::LANES <= n {
+                self.vector::<S>(c, None);
+                c += S::LANES;
+            }
+            if c < n {
+                self.vector::<S>(c, Some(S::mask(n - c)));
+            }
+        }
     }
-    if c < n {
-        // SAFETY: fewer than `LANES` are left.
-        f(c, Some(unsafe { S::mask(n - c) }));
+}
+
+/// Reads the vectors at `p`, `p + stride`, ...
+#[inline(always)]
+unsafe fn load_strided<S: Simd, const N: usize>(
+    p: *const S::T,
+    stride: usize,
+    mask: Option<S::Mask>,
+) -> [S::V; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut v = [S::splat(S::T::ZERO); N];
+        for i in 0..N {
+            v[i] = load::<S>(p.add(i * stride), mask);
+        }
+        v
+    }
+}
+
+/// Reads channel `c` of the pixels `first`, `first + step`, ...
+#[inline(always)]
+unsafe fn load_pixels<S: Simd, const N: usize>(
+    pixels: &[*const S::T],
+    step: usize,
+    c: usize,
+    mask: Option<S::Mask>,
+) -> [S::V; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut v = [S::splat(S::T::ZERO); N];
+        for i in 0..N {
+            v[i] = load::<S>(pixels.get_unchecked(i * step).add(c), mask);
+        }
+        v
     }
 }
 
@@ -211,23 +254,40 @@ impl<T: Float> Body<T> for Input<'_, T> {
             let to = self.to.wrapping_add((t - self.tiles.0) * self.at.tile);
             // SAFETY: the pixels are inside the image or the zeros, the tile inside `to`.
             unsafe {
-                channels::<S>(g.c, |c, mask| {
-                    let mut d = [[S::splat(T::ZERO); 6]; 6];
-                    for j in 0..6 {
-                        let column = input::<S>(std::array::from_fn(|i| {
-                            load::<S>(pixels[i * 6 + j].add(c), mask)
-                        }));
-                        for i in 0..6 {
-                            d[i][j] = column[i];
-                        }
-                    }
-                    for i in 0..6 {
-                        let row = input::<S>(d[i]);
-                        for j in 0..6 {
-                            store::<S>(to.add((i * 6 + j) * self.at.freq + c), row[j], mask);
-                        }
-                    }
-                });
+                InputTile {
+                    pixels: &pixels,
+                    to,
+                    freq: self.at.freq,
+                }
+                .all::<S>(g.c)
+            };
+        }
+    }
+}
+
+struct InputTile<'a, T> {
+    pixels: &'a [*const T; 36],
+    to: *mut T,
+    freq: usize,
+}
+
+impl<T: Float> Channels<T> for InputTile<'_, T> {
+    #[inline(always)]
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut d = [[S::splat(T::ZERO); 6]; 6];
+            for j in 0..6 {
+                let column = input::<S>(load_pixels::<S, 6>(&self.pixels[j..], 6, c, mask));
+                for i in 0..6 {
+                    d[i][j] = column[i];
+                }
+            }
+            for i in 0..6 {
+                let row = input::<S>(d[i]);
+                for j in 0..6 {
+                    store::<S>(self.to.add((i * 6 + j) * self.freq + c), row[j], mask);
+                }
             }
         }
     }
@@ -264,23 +324,40 @@ impl<T: Float> Body<T> for OutputGrad<'_, T> {
             let to = self.to.wrapping_add((t - self.tiles.0) * self.at.tile);
             // SAFETY: the pixels are inside the image or the zeros, the tile inside `to`.
             unsafe {
-                channels::<S>(g.co, |c, mask| {
-                    let mut d = [[S::splat(T::ZERO); 4]; 6];
-                    for j in 0..4 {
-                        let column = output_grad::<S>(std::array::from_fn(|i| {
-                            load::<S>(pixels[i * 4 + j].add(c), mask)
-                        }));
-                        for i in 0..6 {
-                            d[i][j] = column[i];
-                        }
-                    }
-                    for i in 0..6 {
-                        let row = output_grad::<S>(d[i]);
-                        for j in 0..6 {
-                            store::<S>(to.add((i * 6 + j) * self.at.freq + c), row[j], mask);
-                        }
-                    }
-                });
+                OutputGradTile {
+                    pixels: &pixels,
+                    to,
+                    freq: self.at.freq,
+                }
+                .all::<S>(g.co)
+            };
+        }
+    }
+}
+
+struct OutputGradTile<'a, T> {
+    pixels: &'a [*const T; 16],
+    to: *mut T,
+    freq: usize,
+}
+
+impl<T: Float> Channels<T> for OutputGradTile<'_, T> {
+    #[inline(always)]
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut d = [[S::splat(T::ZERO); 4]; 6];
+            for j in 0..4 {
+                let column = output_grad::<S>(load_pixels::<S, 4>(&self.pixels[j..], 4, c, mask));
+                for i in 0..6 {
+                    d[i][j] = column[i];
+                }
+            }
+            for i in 0..6 {
+                let row = output_grad::<S>(d[i]);
+                for j in 0..6 {
+                    store::<S>(self.to.add((i * 6 + j) * self.freq + c), row[j], mask);
+                }
             }
         }
     }
@@ -304,7 +381,6 @@ impl<T: Float> Body<T> for Output<'_, T> {
     unsafe fn run<S: Simd<T = T>>(self) {
         let g = self.image;
         let (c0, c1) = self.channels;
-        let relu = self.ep.act == Act::Relu;
         for t in self.tiles.0..self.tiles.1 {
             let (image, ty, tx) = g.tile(t);
             let (rows, columns) = ((g.oh - 4 * ty).min(4), (g.ow - 4 * tx).min(4));
@@ -312,40 +388,21 @@ impl<T: Float> Body<T> for Output<'_, T> {
             let y = self
                 .y
                 .wrapping_add(((image * g.oh + 4 * ty) * g.ow + 4 * tx) * g.co + c0);
+            let tile = OutputTile {
+                from,
+                freq: self.at.freq,
+                y,
+                row: g.ow * g.co,
+                pixel: g.co,
+                rows,
+                columns,
+                bias: self.ep.bias.map_or(std::ptr::null(), |b| b[c0..].as_ptr()),
+                accumulate: self.ep.accumulate,
+                relu: self.ep.act == Act::Relu,
+            };
             // SAFETY: the tile is inside `from`, the output's pixels inside the image.
             unsafe {
-                channels::<S>(c1 - c0, |c, mask| {
-                    let mut d = [[S::splat(T::ZERO); 6]; 4];
-                    for j in 0..6 {
-                        let column = output::<S>(std::array::from_fn(|i| {
-                            load::<S>(from.add((i * 6 + j) * self.at.freq + c), mask)
-                        }));
-                        for i in 0..4 {
-                            d[i][j] = column[i];
-                        }
-                    }
-                    let bias = match self.ep.bias {
-                        Some(b) => load::<S>(b.as_ptr().add(c0 + c), mask),
-                        None => S::splat(T::ZERO),
-                    };
-                    for i in 0..4 {
-                        let row = output::<S>(d[i]);
-                        for j in 0..4 {
-                            if i < rows && j < columns {
-                                let p = y.add((i * g.ow + j) * g.co + c);
-                                let mut v = row[j];
-                                if self.ep.accumulate {
-                                    v = S::add(load::<S>(p, mask), v);
-                                }
-                                v = S::add(v, bias);
-                                if relu {
-                                    v = S::relu(v);
-                                }
-                                store::<S>(p, v, mask);
-                            }
-                        }
-                    }
-                });
+                tile.all::<S>(c1 - c0);
                 if !matches!(self.ep.act, Act::None | Act::Relu) {
                     let ep = Epilogue {
                         bias: None,
@@ -354,6 +411,61 @@ impl<T: Float> Body<T> for Output<'_, T> {
                     for i in 0..rows * columns {
                         let p = y.add((i / columns * g.ow + i % columns) * g.co);
                         driver::finish(std::slice::from_raw_parts_mut(p, c1 - c0), &ep);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct OutputTile<T> {
+    from: *const T,
+    freq: usize,
+    y: *mut T,
+    row: usize,
+    pixel: usize,
+    rows: usize,
+    columns: usize,
+    bias: *const T,
+    accumulate: bool,
+    relu: bool,
+}
+
+impl<T: Float> Channels<T> for OutputTile<T> {
+    #[inline(always)]
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut d = [[S::splat(T::ZERO); 6]; 4];
+            for j in 0..6 {
+                let from = self.from.add(j * self.freq + c);
+                let column = output::<S>(load_strided::<S, 6>(from, 6 * self.freq, mask));
+                for i in 0..4 {
+                    d[i][j] = column[i];
+                }
+            }
+            let bias = if self.bias.is_null() {
+                S::splat(T::ZERO)
+            } else {
+                load::<S>(self.bias.add(c), mask)
+            };
+            for i in 0..4 {
+                if i >= self.rows {
+                    break;
+                }
+                let row = output::<S>(d[i]);
+                for j in 0..4 {
+                    if j < self.columns {
+                        let p = self.y.add(i * self.row + j * self.pixel + c);
+                        let mut v = row[j];
+                        if self.accumulate {
+                            v = S::add(load::<S>(p, mask), v);
+                        }
+                        v = S::add(v, bias);
+                        if self.relu {
+                            v = S::relu(v);
+                        }
+                        store::<S>(p, v, mask);
                     }
                 }
             }
@@ -384,35 +496,54 @@ impl<T: Float> Body<T> for Weights<'_, T> {
         for q in self.rows.0..self.rows.1 {
             let (k0, k1) = g.block_of(q);
             for (j0, j1) in g.chunks() {
-                panels::<S>(j1 - j0, 2, |j, nv, cols| {
-                    for v in 0..nv {
-                        let left = cols - v * S::LANES;
-                        let at = (k0 * g.cop() + (j0 + j) * (k1 - k0))
-                            + (q - k0) * nv * S::LANES
-                            + v * S::LANES;
-                        // SAFETY: the columns are the kernel's, the panel inside `to`.
-                        unsafe {
-                            let mask = (left < S::LANES).then(|| S::mask(left));
-                            let from = self.w.add(q * g.co + j0 + j + v * S::LANES);
-                            let mut d = [[S::splat(T::ZERO); 3]; 6];
-                            for x in 0..3 {
-                                let column = weights::<S>(std::array::from_fn(|y| {
-                                    let y = if self.flip { 2 - y } else { y };
-                                    load::<S>(from.add((y * 3 + x) * plane), mask)
-                                }));
-                                for i in 0..6 {
-                                    d[i][x] = column[i];
-                                }
-                            }
-                            for i in 0..6 {
-                                let row = weights::<S>(d[i]);
-                                for x in 0..6 {
-                                    S::store(self.to.add((i * 6 + x) * freq + at), row[x]);
-                                }
-                            }
-                        }
-                    }
-                });
+                let mut j = j0;
+                while j < j1 {
+                    let (nv, cols) = next_panel::<S>(j1 - j, 2);
+                    let width = nv * S::LANES;
+                    let at = k0 * g.cop() + j * (k1 - k0) + (q - k0) * width;
+                    let row = WeightsRow {
+                        from: self.w.wrapping_add(q * g.co + j),
+                        plane,
+                        flip: self.flip,
+                        to: self.to.wrapping_add(at),
+                        freq,
+                    };
+                    // SAFETY: the columns are the kernel's, the panel inside `to`.
+                    unsafe { row.all::<S>(cols) };
+                    j += cols;
+                }
+            }
+        }
+    }
+}
+
+struct WeightsRow<T> {
+    from: *const T,
+    plane: usize,
+    flip: bool,
+    to: *mut T,
+    freq: usize,
+}
+
+impl<T: Float> Channels<T> for WeightsRow<T> {
+    #[inline(always)]
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>) {
+        // SAFETY: the caller's promise; a panel has room for whole vectors.
+        unsafe {
+            let mut d = [[S::splat(T::ZERO); 3]; 6];
+            for x in 0..3 {
+                let from = self.from.add(x * self.plane + c);
+                let [a, b, z] = load_strided::<S, 3>(from, 3 * self.plane, mask);
+                let column = weights::<S>(if self.flip { [z, b, a] } else { [a, b, z] });
+                for i in 0..6 {
+                    d[i][x] = column[i];
+                }
+            }
+            for i in 0..6 {
+                let row = weights::<S>(d[i]);
+                for x in 0..6 {
+                    S::store(self.to.add((i * 6 + x) * self.freq + c), row[x]);
+                }
             }
         }
     }
@@ -434,29 +565,41 @@ impl<T: Float> Body<T> for WeightsGrad<T> {
     unsafe fn run<S: Simd<T = T>>(self) {
         let plane = self.ci * self.co;
         for q in self.rows.0..self.rows.1 {
-            let (from, to) = (
-                self.from.wrapping_add(q * self.co),
-                self.dw.wrapping_add(q * self.co),
-            );
+            let row = WeightsGradRow {
+                from: self.from.wrapping_add(q * self.co),
+                to: self.dw.wrapping_add(q * self.co),
+                plane,
+            };
             // SAFETY: the row is inside `from` and `dw`.
-            unsafe {
-                channels::<S>(self.co, |c, mask| {
-                    let mut d = [[S::splat(T::ZERO); 6]; 3];
-                    for j in 0..6 {
-                        let column = weights_grad::<S>(std::array::from_fn(|i| {
-                            load::<S>(from.add((i * 6 + j) * plane + c), mask)
-                        }));
-                        for i in 0..3 {
-                            d[i][j] = column[i];
-                        }
-                    }
-                    for i in 0..3 {
-                        let row = weights_grad::<S>(d[i]);
-                        for j in 0..3 {
-                            store::<S>(to.add((i * 3 + j) * plane + c), row[j], mask);
-                        }
-                    }
-                });
+            unsafe { row.all::<S>(self.co) };
+        }
+    }
+}
+
+struct WeightsGradRow<T> {
+    from: *const T,
+    to: *mut T,
+    plane: usize,
+}
+
+impl<T: Float> Channels<T> for WeightsGradRow<T> {
+    #[inline(always)]
+    unsafe fn vector<S: Simd<T = T>>(&self, c: usize, mask: Option<S::Mask>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut d = [[S::splat(T::ZERO); 6]; 3];
+            for j in 0..6 {
+                let from = self.from.add(j * self.plane + c);
+                let column = weights_grad::<S>(load_strided::<S, 6>(from, 6 * self.plane, mask));
+                for i in 0..3 {
+                    d[i][j] = column[i];
+                }
+            }
+            for i in 0..3 {
+                let row = weights_grad::<S>(d[i]);
+                for j in 0..3 {
+                    store::<S>(self.to.add((i * 3 + j) * self.plane + c), row[j], mask);
+                }
             }
         }
     }
