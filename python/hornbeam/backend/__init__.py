@@ -8,7 +8,7 @@ from builtins import all as py_all
 from builtins import slice as py_slice
 from builtins import sum as py_sum
 
-from .._core import Tensor, Variable, set_scope
+from .._core import Loop, Tensor, Variable, set_scope
 from .common import (
     cast_to_floatx,
     epsilon,
@@ -188,6 +188,7 @@ from .variables import (
 
 __all__ = [
     "Function",
+    "Loop",
     "Tensor",
     "Variable",
     "abs",

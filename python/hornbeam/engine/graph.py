@@ -128,8 +128,8 @@ def check_connected(graph: LayerGraph, inputs: Sequence[Any]) -> None:
         for x, source in zip(node.input_tensors, node.inbound_layers, strict=False):
             if x not in computable and source is not None:
                 raise RuntimeError(
-                    f'Graph disconnected: cannot obtain value for tensor {x} at layer "{layer.name}"'
-                    f". The following previous layers were accessed without issue: {passed}"
+                    f"Graph disconnected: cannot obtain value for tensor {x} at layer "
+                    f'"{layer.name}". The following previous layers were accessed without issue: {passed}'
                 )
         begins = not node.inbound_layers
         if begins and node.output_tensors[0] not in computable and _is_fed(layer):

@@ -1,0 +1,65 @@
+"""Data that lies in memory: NumPy arrays, lists, pandas frames and series, tensors of torch.
+
+No other package is imported for it: what pandas and torch hold is read by NumPy's own protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def is_array_like(x: Any) -> bool:
+    """Tell whether `x` is an array or something NumPy reads as one."""
+    return isinstance(x, (np.ndarray, np.generic, list, tuple)) or hasattr(x, "__array__")
+
+
+def as_array(x: Any, dtype: str, what: str) -> np.ndarray:
+    """Return data as a contiguous array of a type the core takes.
+
+    Args:
+        x: an array, nested lists, a pandas frame or series, a torch tensor, a sparse matrix.
+        dtype: the type wanted.
+        what: what it is, for messages.
+
+    Returns:
+        The array itself where it fits already.
+
+    Raises:
+        ValueError: when the data are no numbers, or rows have different lengths.
+    """
+    if type(x) is np.ndarray and x.dtype == dtype and x.flags.c_contiguous:
+        return x
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().numpy()
+    elif hasattr(x, "toarray"):
+        x = x.toarray()
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} cannot be made into one array: {error}. Rows of different lengths have to "
+            "be padded first, see preprocessing.sequence.pad_sequences."
+        ) from None
+    if array.dtype.kind == "O":
+        array = _from_objects(array, what)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} has the dtype {array.dtype}, expected numbers")
+    if array.dtype.name == dtype and array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+
+
+def _from_objects(array: np.ndarray, what: str) -> np.ndarray:
+    """Convert an array of Python objects when all of them are numbers."""
+    hint = (
+        f"{what} has the dtype object, expected numbers: its elements are Python objects such as "
+        "strings or lists of different lengths (see preprocessing.sequence.pad_sequences)"
+    )
+    if array.size and not isinstance(array.flat[0], (int, float, bool, np.number, np.bool_)):
+        raise ValueError(hint)
+    try:
+        return array.astype("float64")
+    except (TypeError, ValueError):
+        raise ValueError(hint) from None

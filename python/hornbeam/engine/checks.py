@@ -1,0 +1,353 @@
+"""Arrays that enter a model: made into the form it takes, or refused with the reason.
+
+Everything is checked once, before the first step. Messages name the layer, what came and what was
+expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data import as_array, is_lazy
+
+Shape = tuple[int | None, ...] | None
+
+
+def standardize_data(
+    data: Any,
+    names: Sequence[str],
+    shapes: Sequence[Shape],
+    dtypes: Sequence[str],
+    prefix: str,
+    check_batch_axis: bool = True,
+) -> list[Any]:
+    """Return one array for each name, of the type and rank that is expected.
+
+    Args:
+        data: an array, a list with one for each name, or a dictionary from name to array.
+        names: names of the inputs or outputs.
+        shapes: shape expected of each, None for any.
+        dtypes: type expected of each.
+        prefix: what is checked, for messages ('model input', 'model target').
+        check_batch_axis: whether the first axis is checked too.
+
+    Returns:
+        List of contiguous arrays, or of objects that are read in slices (HDF5).
+
+    Raises:
+        ValueError: when something does not fit.
+    """
+    if not names:
+        _check_nothing(data, prefix)
+        return []
+    arrays = _one_for_each(data, names, prefix)
+    return [
+        _standardize_one(array, name, shape, dtype, prefix, check_batch_axis)
+        for array, name, shape, dtype in zip(arrays, names, shapes, dtypes, strict=True)
+    ]
+
+
+def _check_nothing(data: Any, prefix: str) -> None:
+    empty = data is None or (isinstance(data, (list, tuple, Mapping)) and not len(data))
+    if not empty:
+        raise ValueError(
+            f"Error when checking {prefix}: no data was expected, but got {_describe(data)}"
+        )
+
+
+def _one_for_each(data: Any, names: Sequence[str], prefix: str) -> list[Any]:
+    if data is None:
+        raise ValueError(
+            f"Error when checking {prefix}: no data was provided. Expected arrays for {list(names)}"
+        )
+    if isinstance(data, Mapping):
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise ValueError(
+                f'No data provided for "{missing[0]}". Need data for each key in: {list(names)}; '
+                f"the dictionary has {list(data)}"
+            )
+        return [data[name] for name in names]
+    if isinstance(data, (list, tuple)):
+        return _from_list(list(data), names, prefix)
+    if len(names) > 1:
+        raise ValueError(
+            f"The model expects {len(names)} {prefix} arrays, but only received one array. "
+            f"Found: {_describe(data)}"
+        )
+    return [data]
+
+
+def _from_list(data: list[Any], names: Sequence[str], prefix: str) -> list[Any]:
+    holds_arrays = bool(data) and all(np.ndim(_peek(a)) > 0 and not _is_list(a) for a in data)
+    if len(data) == len(names) and (holds_arrays or len(names) > 1):
+        return data
+    if not holds_arrays and len(names) == 1:
+        # One input given as nested lists of numbers.
+        return data if len(data) == 1 and np.ndim(_peek(data[0])) > 1 else [data]
+    if holds_arrays or len(names) > 1:
+        shown = ", ".join(_describe(a) for a in data[:4])
+        raise ValueError(
+            f"Error when checking {prefix}: the list of Numpy arrays that you are passing to your "
+            f"model is not the size the model expected. Expected to see {len(names)} arrays but "
+            f"instead got the following list of {len(data)} arrays: {shown}"
+        )
+    return [data]
+
+
+def _is_list(x: Any) -> bool:
+    return isinstance(x, (list, tuple, int, float, bool, np.generic))
+
+
+def _peek(x: Any) -> Any:
+    """Return something with the rank of `x` without converting a large object."""
+    if hasattr(x, "shape"):
+        return np.empty((0,) * len(x.shape))
+    if isinstance(x, (list, tuple)):
+        return np.empty((0,) * (1 + np.ndim(_peek(x[0])) if x else 1))
+    return x
+
+
+def _describe(x: Any) -> str:
+    if hasattr(x, "shape"):
+        return f"array with shape {tuple(x.shape)}"
+    return f"{type(x).__name__} {str(x)[:40]!r}"
+
+
+def _standardize_one(
+    x: Any, name: str, shape: Shape, dtype: str, prefix: str, check_batch_axis: bool
+) -> Any:
+    where = f"Error when checking {prefix}: "
+    if x is None:
+        raise ValueError(f"{where}expected an array for {name}, got None")
+    array = x if is_lazy(x) else as_array(x, dtype, f"{where}the array for {name}")
+    if len(array.shape) == 0:
+        raise ValueError(f"{where}expected {name} to be an array of samples, got the scalar {x!r}")
+    if shape is None:
+        return array if len(array.shape) > 1 or is_lazy(array) else array[:, None]
+    if len(array.shape) == len(shape) - 1 and shape[-1] == 1 and not is_lazy(array):
+        # Samples of one number may come without the axis for it.
+        array = array[..., None]
+    elif len(array.shape) == 1 and not is_lazy(array) and len(shape) > 1:
+        array = array[:, None]
+    if len(array.shape) != len(shape):
+        raise ValueError(
+            f"{where}expected {name} to have {len(shape)} dimensions (shape {tuple(shape)}), but "
+            f"got array with shape {tuple(array.shape)}"
+        )
+    for axis, (size, expected) in enumerate(zip(array.shape, shape, strict=True)):
+        if expected is None or size == expected or (axis == 0 and not check_batch_axis):
+            continue
+        raise ValueError(
+            f"{where}expected {name} to have shape {tuple(shape)} but got array with shape "
+            f"{tuple(array.shape)}"
+        )
+    return array
+
+
+def check_lengths(
+    inputs: Sequence[Any], targets: Sequence[Any], weights: Sequence[Any] = ()
+) -> int:
+    """Check that all arrays hold the same number of samples; return it.
+
+    Raises:
+        ValueError: when they do not.
+    """
+    xs = {len(x) for x in inputs}
+    ys = {len(y) for y in targets}
+    ws = {len(w) for w in weights if w is not None}
+    if len(xs) > 1:
+        raise ValueError(
+            "All input arrays (x) should have the same number of samples. Got array shapes: "
+            f"{[tuple(x.shape) for x in inputs]}"
+        )
+    if len(ys) > 1:
+        raise ValueError(
+            "All target arrays (y) should have the same number of samples. Got array shapes: "
+            f"{[tuple(y.shape) for y in targets]}"
+        )
+    if xs and ys and xs != ys:
+        raise ValueError(
+            "Input arrays should have the same number of samples as target arrays. Found "
+            f"{min(xs)} input samples and {min(ys)} target samples."
+        )
+    counts = xs or ys
+    if ws and ws != counts:
+        raise ValueError(
+            "Sample_weight arrays should have the same number of samples as input arrays. Found "
+            f"{min(counts) if counts else 0} input samples and {sorted(ws)} sample weights."
+        )
+    return next(iter(counts)) if counts else 0
+
+
+def check_targets(
+    targets: Sequence[Any],
+    losses: Sequence[Any],
+    outputs: Sequence[Any],
+    names: Sequence[str],
+) -> None:
+    """Check targets against the losses: shapes, and ranges of class numbers.
+
+    Args:
+        targets: arrays.
+        losses: the loss function of each.
+        outputs: shape of each output.
+        names: name of each output's layer.
+
+    Raises:
+        ValueError: when a loss cannot mean these targets.
+    """
+    for y, loss, shape, name in zip(targets, losses, outputs, names, strict=True):
+        kind = getattr(loss, "__name__", "")
+        if kind == "categorical_crossentropy" and y.shape[-1] == 1 and shape[-1] != 1:
+            raise ValueError(
+                f"You are passing a target array of shape {tuple(y.shape)} for {name} while using "
+                "as loss `categorical_crossentropy`, which expects targets to be binary matrices "
+                "(1s and 0s) of shape (samples, classes). If your targets are integer classes, "
+                "convert them by `keras.utils.to_categorical(y)`, or use the loss "
+                "`sparse_categorical_crossentropy` instead, which does expect integer targets."
+            )
+        if kind == "sparse_categorical_crossentropy" and not is_lazy(y):
+            check_labels(y, shape[-1], name)
+
+
+def check_labels(y: np.ndarray, classes: int | None, name: str) -> None:
+    """Check that class numbers lie in 0..classes-1.
+
+    Raises:
+        ValueError: when one does not.
+    """
+    if classes is None or y.size == 0:
+        return
+    low, high = y.min(), y.max()
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ValueError(
+            f"The targets for {name} hold the label {int(wrong)}, but its output has {classes} "
+            f"classes: labels must lie in 0..{classes - 1}"
+        )
+
+
+def check_positive(value: Any, name: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    number = 32 if value is None and name == "batch_size" else value
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+        raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    return int(number)
+
+
+def standardize_weights(
+    y: Any,
+    sample_weight: Any = None,
+    class_weight: Mapping[Any, float] | None = None,
+    mode: str | None = None,
+    name: str = "output",
+) -> np.ndarray | None:
+    """Return the weights of an output's samples, or None when all are 1.
+
+    Args:
+        y: the targets.
+        sample_weight: an array (samples,), or (samples, steps) in temporal mode.
+        class_weight: class number -> weight.
+        mode: None, or 'temporal' for a weight for each step.
+        name: the output, for messages.
+
+    Raises:
+        ValueError: when the weights do not fit the targets.
+    """
+    if mode not in (None, "temporal"):
+        raise ValueError(f'sample_weight_mode should be None or "temporal". Found: {mode!r}')
+    if sample_weight is not None:
+        return _sample_weights(y, np.asarray(sample_weight), mode, name)
+    if isinstance(class_weight, Mapping):
+        return _class_weights(y, class_weight, mode, name)
+    return None
+
+
+def _sample_weights(y: Any, weights: np.ndarray, mode: str | None, name: str) -> np.ndarray:
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"The sample weights for {name} have the dtype {weights.dtype}")
+    if mode is None and weights.ndim != 1:
+        raise ValueError(
+            f"Found a sample_weight array with shape {weights.shape} for {name}. In order to use "
+            'timestep-wise sample weights, you should specify sample_weight_mode="temporal" in '
+            "compile(); otherwise weights must be of shape (samples,)."
+        )
+    if mode == "temporal" and len(y.shape) < 3:
+        raise ValueError(
+            f"Found a sample_weight array for an input with shape {tuple(y.shape)}. Timestep-wise "
+            'sample weighting (use of sample_weight_mode="temporal") is restricted to outputs '
+            "that are at least 3D, i.e. that have a time dimension."
+        )
+    if mode == "temporal" and weights.ndim != 2:
+        raise ValueError(
+            f"Found a sample_weight array with shape {weights.shape} for {name}. In order to use "
+            "timestep-wise sample weighting, you should pass a 2D sample_weight array."
+        )
+    if tuple(y.shape[: weights.ndim]) != weights.shape:
+        raise ValueError(
+            f"Found a sample_weight array with shape {weights.shape} for an input with shape "
+            f"{tuple(y.shape)}. sample_weight cannot be broadcast."
+        )
+    return weights
+
+
+def _class_weights(
+    y: Any, class_weight: Mapping[Any, float], mode: str | None, name: str
+) -> np.ndarray:
+    if mode == "temporal" or len(y.shape) > 2:
+        raise ValueError("`class_weight` not supported for 3+ dimensional targets.")
+    y = np.asarray(y)
+    classes = y.argmax(axis=1) if y.shape[1] > 1 else y.reshape(-1)
+    present, places = np.unique(classes, return_inverse=True)
+    missing = [int(c) for c in present if c not in class_weight]
+    if missing:
+        raise ValueError(
+            f"`class_weight` must contain all classes in the data. The classes {missing} exist in "
+            f"the data for {name} but not in `class_weight`."
+        )
+    return np.asarray([class_weight[c] for c in present], dtype="float64")[places]
+
+
+def per_output(value: Any, names: Sequence[str], what: str) -> list[Any]:
+    """Return `sample_weight` or `class_weight` for each output.
+
+    Args:
+        value: None, one for a single output, a list, or a dictionary by name of the output.
+        names: names of the outputs.
+        what: which of the two, for messages.
+
+    Raises:
+        ValueError: when a list has another length.
+        TypeError: for anything else.
+    """
+    if value is None or (isinstance(value, (list, tuple, Mapping)) and not len(value)):
+        return [None] * len(names)
+    if len(names) == 1:
+        if isinstance(value, (list, tuple)) and len(value) == 1 and np.ndim(value[0]) != 0:
+            return [value[0]]
+        if isinstance(value, (list, tuple)) and value[0] is None and len(value) == 1:
+            return [None]
+        if isinstance(value, Mapping) and names[0] in value:
+            return [value[names[0]]]
+        return [value]
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(names):
+            raise ValueError(
+                f"Provided `{what}` was a list of {len(value)} elements, but the model has "
+                f"{len(names)} outputs. You should provide one `{what}` array per model output."
+            )
+        return list(value)
+    if isinstance(value, Mapping):
+        return [value.get(name) for name in names]
+    raise TypeError(
+        f"The model has multiple outputs, so `{what}` should be either a list or a dict. Provided "
+        f"`{what}` type not understood: {type(value).__name__}"
+    )

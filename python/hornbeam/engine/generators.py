@@ -1,0 +1,244 @@
+"""Training, evaluation and prediction on batches that come one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data import batches_of, is_stream
+from ..data.stream import as_batch, is_loader, is_sequence
+from ..utils.generic_utils import to_list, unpack_singleton
+from . import loop
+
+
+@dataclass
+class Options:
+    """How batches are made ahead.
+
+    Attributes:
+        queue: how many batches wait.
+        workers: threads or processes that make them.
+        processes: whether they are processes.
+    """
+
+    queue: int = 10
+    workers: int = 1
+    processes: bool = False
+
+
+@dataclass
+class Schedule:
+    """How long training goes on.
+
+    Attributes:
+        steps: batches in an epoch, None for the length of the stream.
+        epochs: the epoch to stop before.
+        initial_epoch: the epoch to begin with.
+    """
+
+    steps: int | None
+    epochs: int
+    initial_epoch: int = 0
+
+
+def step_count(stream: Any, steps: int | None, what: str) -> int:
+    """Return the number of batches asked for, the length of the stream where none is.
+
+    Raises:
+        ValueError: when neither tells.
+    """
+    if steps is None:
+        if not hasattr(stream, "__len__"):
+            raise ValueError(
+                f"`{what}` must be given for a generator: it has no length. Say how many batches "
+                "to draw from it."
+            )
+        steps = len(stream)
+    if int(steps) < 1:
+        raise ValueError(f"`{what}` must be at least 1, got {steps!r}")
+    return int(steps)
+
+
+@contextmanager
+def batches(stream: Any, options: Options) -> Iterator[Iterator[Any]]:
+    """Inside the block, give the batches of a stream, made ahead by workers."""
+    from ..utils.data_utils import GeneratorEnqueuer, OrderedEnqueuer
+
+    if is_loader(stream) or options.workers == 0:
+        # A loader has workers of its own.
+        yield batches_of(stream) if hasattr(stream, "__len__") else map(as_batch, stream)
+        return
+    enqueuer: Any
+    if is_sequence(stream):
+        enqueuer = OrderedEnqueuer(stream, use_multiprocessing=options.processes)
+    else:
+        enqueuer = GeneratorEnqueuer(stream, pickle_safe=options.processes)
+    try:
+        enqueuer.start(workers=options.workers, max_q_size=options.queue)
+        yield map(as_batch, enqueuer.get())
+    finally:
+        enqueuer.stop()
+
+
+def draw(source: Iterator[Any], done: int, steps: int) -> Any:
+    """Return the next batch.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    batch = next(source, None)
+    if batch is None:
+        raise ValueError(
+            f"The generator ended after {done} batches of the {steps} that were expected. Let it "
+            "loop without end, or ask for fewer steps."
+        )
+    return batch
+
+
+def split_batch(batch: Any, needs_targets: bool = True) -> tuple[Any, Any, Any]:
+    """Return inputs, targets and weights of a batch.
+
+    Raises:
+        ValueError: when it is no tuple of two or three.
+    """
+    if isinstance(batch, (list, tuple)) and len(batch) in (2, 3):
+        return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+    if not needs_targets:
+        if isinstance(batch, (list, tuple)) and len(batch) == 1:
+            return batch[0], None, None
+        return batch, None, None
+    raise ValueError(
+        "Output of generator should be a tuple `(x, y, sample_weight)` or `(x, y)`. Found: "
+        f"{str(batch)[:200]}"
+    )
+
+
+def batch_length(x: Any) -> int:
+    """Return the number of samples in the inputs of a batch."""
+    if isinstance(x, dict):
+        x = next(iter(x.values()))
+    elif isinstance(x, (list, tuple)):
+        x = x[0]
+    return len(x)
+
+
+def fit_generator(
+    model: Any,
+    stream: Any,
+    schedule: Schedule,
+    verbose: int,
+    callbacks: Sequence[Any] | None,
+    validation_data: Any,
+    validation_steps: int | None,
+    class_weight: Any,
+    options: Options,
+) -> Any:
+    """Train on a stream (see `Model.fit_generator`)."""
+    steps = step_count(stream, schedule.steps, "steps_per_epoch")
+    needs_model = not hasattr(model, "optimizer")
+    validation, kept = None, None
+    if validation_data is not None and not is_stream(validation_data) and not needs_model:
+        validation = model._validation_arrays(validation_data, None)
+        kept = loop_user_arrays(validation_data, validation)
+    elif validation_data is not None and is_stream(validation_data):
+        step_count(validation_data, validation_steps, "validation_steps")
+    with batches(stream, options) as source:
+        first = None
+        if not model.built or needs_model:
+            first = draw(source, 0, steps)
+            model._adapt(split_batch(first)[0])
+            model._require_compiled()
+            if validation_data is not None and not is_stream(validation_data):
+                validation = model._validation_arrays(validation_data, None)
+        names = list(model.metrics_names)
+        with_val = validation_data is not None
+        params = {
+            "batch_size": getattr(stream, "batch_size", None),
+            "epochs": schedule.epochs,
+            "steps": steps,
+            "samples": steps,
+            "verbose": verbose,
+            "do_validation": with_val,
+            "metrics": names + ([f"val_{n}" for n in names] if with_val else []),
+        }
+        every = loop.prepare_callbacks(model, callbacks, verbose, params, "steps", kept)
+        every.on_train_begin()
+        done = 0
+        for epoch in range(schedule.initial_epoch, schedule.epochs):
+            every.on_epoch_begin(epoch)
+            totals, samples = np.zeros(len(names)), 0
+            size = 0
+            for index in range(steps):
+                batch = first if first is not None else draw(source, done, steps)
+                first = None
+                x, y, weights = split_batch(batch)
+                size = batch_length(x)
+                logs: dict[str, Any] = {"batch": index, "size": size}
+                every.on_batch_begin(index, logs)
+                values = to_list(
+                    model.train_on_batch(x, y, sample_weight=weights, class_weight=class_weight)
+                )
+                logs.update(zip(names, values, strict=True))
+                every.on_batch_end(index, logs)
+                totals += np.multiply(values, size)
+                samples += size
+                done += 1
+                if model.stop_training:
+                    break
+            means = [float(t) for t in totals / max(1, samples)]
+
+            def validate(size: int = size) -> list[float]:
+                if validation is not None:
+                    return list(model._validator(*validation, batch_size=size)())
+                return to_list(
+                    evaluate_generator(model, validation_data, validation_steps, options)
+                )
+
+            logs = dict(zip(names, means, strict=True))
+            every.on_epoch_end(epoch, loop.finish_epoch(logs, validate if with_val else None))
+            if model.stop_training:
+                break
+        every.on_train_end()
+    return model.history
+
+
+def loop_user_arrays(given: Any, standard: Any) -> Any:
+    """Return validation data as callbacks see it."""
+    from .training import _user_arrays
+
+    return _user_arrays(given, standard)
+
+
+def evaluate_generator(model: Any, stream: Any, steps: int | None, options: Options) -> Any:
+    """Evaluate on a stream (see `Model.evaluate_generator`)."""
+    steps = step_count(stream, steps, "steps")
+    results, sizes = [], []
+    with batches(stream, options) as source:
+        for index in range(steps):
+            x, y, weights = split_batch(draw(source, index, steps))
+            results.append(to_list(model.test_on_batch(x, y, sample_weight=weights)))
+            sizes.append(batch_length(x))
+    means = np.average(np.asarray(results, dtype="float64"), axis=0, weights=sizes)
+    return unpack_singleton([np.float64(value) for value in means])
+
+
+def predict_generator(
+    model: Any, stream: Any, steps: int | None, options: Options, verbose: int = 0
+) -> Any:
+    """Predict on a stream (see `Model.predict_generator`)."""
+    from ..utils.progbar import Progbar
+
+    steps = step_count(stream, steps, "steps")
+    parts: list[list[Any]] = []
+    bar = Progbar(target=steps) if verbose else None
+    with batches(stream, options) as source:
+        for index in range(steps):
+            x, _, _ = split_batch(draw(source, index, steps), needs_targets=False)
+            parts.append(to_list(model.predict_on_batch(x)))
+            if bar is not None:
+                bar.update(index + 1)
+    return unpack_singleton([np.concatenate(column) for column in zip(*parts, strict=True)])

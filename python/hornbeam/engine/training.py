@@ -1,0 +1,651 @@
+"""The model: a container that can be compiled, trained, evaluated and asked for predictions.
+
+A training step is one compiled function of inputs, targets and (where they are given) sample
+weights; its updates are the optimizer's and the layers'. The loops over it are in `loop` and
+`generators`; where steps run is up to the strategy (`hornbeam.distribution`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import backend as K
+from ..data import is_lazy, is_stream
+from ..distribution import Program, get_strategy
+from ..legacy import interfaces
+from ..utils.generic_utils import nearest_name, to_list, unpack_singleton
+from . import checks, compiling, generators, loop
+from .container import Container
+from .loop import Dataset, FitPlan
+
+_STREAM_ARGUMENTS = (
+    "steps_per_epoch",
+    "validation_steps",
+    "max_q_size",
+    "max_queue_size",
+    "workers",
+    "pickle_safe",
+    "use_multiprocessing",
+)
+
+
+class Model(Container):
+    """A graph of layers that can be trained.
+
+    Attributes:
+        optimizer: the optimizer, once compiled.
+        metrics_names: names of the values that `evaluate` returns.
+        stop_training: set by callbacks to end training after the epoch.
+        history: the record of the latest `fit`.
+    """
+
+    def compile(
+        self,
+        optimizer: Any,
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        sample_weight_mode: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configure training.
+
+        The weights that are trainable now are those that training will change.
+
+        Args:
+            optimizer: name or object.
+            loss: name or function, a list with one for each output, or a dictionary by name of
+                the output; None for a model whose layers add its loss.
+            metrics: list of names or functions, or a dictionary by name of the output.
+            loss_weights: factors of the outputs' losses, as a list or dictionary.
+            sample_weight_mode: 'temporal' for a weight for each time step, None for each sample.
+            **kwargs: none is known; a misspelt name is an error.
+
+        Raises:
+            ValueError: when an argument cannot be understood, or there is no loss.
+        """
+        if kwargs:
+            raise TypeError(
+                _unknown(kwargs, "compile", ("optimizer", "loss", "metrics", "loss_weights"))
+            )
+        from .. import optimizers
+
+        if not self.built:
+            # A model whose input shape comes with the data is compiled when that is known.
+            self._deferred_compile = (optimizer, loss, metrics, loss_weights, sample_weight_mode)
+            return
+        chosen = optimizers.get(optimizer)
+        tensors = self._outputs_for_training()
+        masks = to_list(self.compute_mask(self.inputs, None), allow_tuple=True)
+        plans = compiling.plan_outputs(
+            tensors, self.output_names, masks, loss, metrics, loss_weights, sample_weight_mode
+        )
+        added = self.losses
+        scalars = compiling.step_scalars(plans, added, weighted=False)
+        self.optimizer = chosen
+        self.loss, self.metrics = loss, metrics or []
+        self.loss_weights, self.sample_weight_mode = loss_weights, sample_weight_mode
+        self._plans = plans
+        self._trained = [plan for plan in plans if plan.loss is not None]
+        self._added_losses = added
+        self._scalars = {False: scalars}
+        self.metrics_names = compiling.metric_names(plans)
+        self.loss_functions = [plan.loss for plan in plans]
+        self.targets = [plan.target for plan in self._trained]
+        self.sample_weights = [plan.weight for plan in self._trained]
+        self._collected_trainable_weights = list(self.trainable_weights)
+        self._train_program: tuple[bool, Program] | None = None
+        self._test_programs: dict[bool, Program] = {}
+        self.stop_training = False
+
+    def _outputs_for_training(self) -> list[Any]:
+        return self.outputs
+
+    @property
+    def total_loss(self) -> Any:
+        """The loss that training minimises, a function of inputs, targets and sample weights."""
+        self._require_compiled()
+        return self._step_scalars(True)[0]
+
+    @property
+    def metrics_tensors(self) -> list[Any]:
+        """The scalars behind the total loss in `metrics_names`."""
+        self._require_compiled()
+        return self._step_scalars(False)[1]
+
+    def _require_compiled(self) -> None:
+        if not hasattr(self, "optimizer"):
+            raise RuntimeError(
+                "The model needs to be compiled before being used for training or evaluation: "
+                "call `model.compile(optimizer, loss)` first."
+            )
+
+    def _step_scalars(self, weighted: bool) -> tuple[Any, list[Any]]:
+        if weighted not in self._scalars:
+            self._scalars[weighted] = compiling.step_scalars(
+                self._plans, self._added_losses, weighted
+            )
+        return self._scalars[weighted]
+
+    def _program_inputs(self, weighted: bool) -> list[Any]:
+        weights = self.sample_weights if weighted else []
+        return [*self._feed_inputs, *self.targets, *weights]
+
+    def _make_train_function(self, weighted: bool = False) -> Program:
+        """Return the training step, compiling it when needed.
+
+        Without sample weights the step has no inputs for them. Once they have been given, the step
+        that takes them is the only one, since the optimizer's state belongs to one step.
+        """
+        self._require_compiled()
+        current = self._train_program
+        if current is not None and current[0] >= weighted:
+            return current[1]
+        state = self.optimizer.get_weights() if current is not None else None
+        total, rest = self._step_scalars(weighted)
+        updates = list(self.updates) + list(
+            self.optimizer.get_updates(self._collected_trainable_weights, self.constraints, total)
+        )
+        if state:
+            self.optimizer.set_weights(state)
+        scalars = [total, *rest]
+        function = K.function(
+            self._program_inputs(weighted),
+            scalars,
+            compiling.merge_updates(updates),
+            name=f"{self.name} train",
+        )
+        program = Program(function, scalars=len(scalars), training=True)
+        self._train_program = (weighted, program)
+        return program
+
+    def _make_test_function(self, weighted: bool = False) -> Program:
+        """Return the evaluation step, compiling it when needed."""
+        self._require_compiled()
+        if weighted not in self._test_programs:
+            total, rest = self._step_scalars(weighted)
+            function = K.function(
+                self._program_inputs(weighted),
+                [total, *rest],
+                compiling.merge_updates(self.state_updates),
+                name=f"{self.name} test",
+            )
+            self._test_programs[weighted] = Program(function, scalars=1 + len(rest))
+        return self._test_programs[weighted]
+
+    def _make_predict_function(self) -> Program:
+        """Return the prediction step, compiling it when needed."""
+        program = self.__dict__.get("_predict_program")
+        if program is None:
+            outputs = list(self.outputs)
+            function = K.function(
+                self._feed_inputs,
+                outputs,
+                compiling.merge_updates(self.state_updates),
+                name=f"{self.name} predict",
+            )
+            program = Program(function, collect=tuple(range(len(outputs))))
+            self._predict_program = program
+        return program
+
+    def _init_graph(self, inputs: list[Any], outputs: list[Any]) -> None:
+        super()._init_graph(inputs, outputs)
+        self._predict_program = None
+
+    def _standardize_inputs(self, x: Any, check_batch_axis: bool = False) -> list[Any]:
+        return checks.standardize_data(
+            x,
+            self._feed_input_names,
+            self._feed_input_shapes,
+            [t.dtype for t in self._feed_inputs],
+            "model input",
+            check_batch_axis,
+        )
+
+    def _standardize_user_data(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        check_batch_axis: bool = False,
+        batch_size: int | None = None,
+    ) -> tuple[list[Any], list[Any], list[Any] | None]:
+        """Return inputs, targets and weights as the steps take them; None for no weights.
+
+        Raises:
+            RuntimeError: when the model is not compiled.
+            ValueError: when the data do not fit the model.
+        """
+        self._require_compiled()
+        names = [plan.name for plan in self._trained]
+        shapes = [plan.target_shape() for plan in self._trained]
+        dtypes = [plan.target.dtype for plan in self._trained]
+        xs = self._standardize_inputs(x, check_batch_axis)
+        ys = checks.standardize_data(y, names, shapes, dtypes, "model target", check_batch_axis)
+        checks.check_lengths(xs, ys)
+        output_shapes = [K.int_shape(plan.tensor) for plan in self._trained]
+        checks.check_targets(ys, [plan.loss for plan in self._trained], output_shapes, names)
+        weights = self._standardize_weights(ys, sample_weight, class_weight, names)
+        count = checks.check_lengths(xs, ys, weights or ())
+        if count == 0:
+            raise ValueError("The arrays hold no samples: at least one is needed")
+        if self.stateful and batch_size and count % batch_size:
+            raise ValueError(
+                "In a stateful network, you should only pass inputs with a number of samples that "
+                f"can be divided by the batch size. Found: {count} samples, batch size {batch_size}"
+            )
+        return xs, ys, weights
+
+    def _standardize_weights(
+        self, ys: list[Any], sample_weight: Any, class_weight: Any, names: list[str]
+    ) -> list[Any] | None:
+        samples = checks.per_output(sample_weight, names, "sample_weight")
+        if len(names) == 1 or (
+            isinstance(class_weight, dict) and not any(name in class_weight for name in names)
+        ):
+            classes = [class_weight] * len(names)
+        else:
+            classes = checks.per_output(class_weight, names, "class_weight")
+        given = [
+            checks.standardize_weights(y, sw, cw, plan.mode, plan.name)
+            for y, sw, cw, plan in zip(ys, samples, classes, self._trained, strict=True)
+        ]
+        if all(w is None for w in given):
+            return None
+        return [
+            np.ones(y.shape[: plan.weight.ndim], dtype=plan.weight.dtype)
+            if w is None
+            else np.ascontiguousarray(w, dtype=plan.weight.dtype)
+            for w, y, plan in zip(given, ys, self._trained, strict=True)
+        ]
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = 32,
+        epochs: int = 1,
+        verbose: int = 1,
+        callbacks: Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        **kwargs: Any,
+    ) -> Any:
+        """Train for a number of epochs.
+
+        Args:
+            x: array (a list or a dictionary for several inputs), or a stream of batches, which
+                `fit_generator` is then called with.
+            y: array of targets (a list or a dictionary for several outputs).
+            batch_size: samples in a step.
+            epochs: the epoch to stop before.
+            verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch.
+            callbacks: callbacks of this run.
+            validation_split: the fraction of the samples, from the end and before shuffling, that
+                is validated on instead of trained on.
+            validation_data: `(x, y)` or `(x, y, sample_weights)` to validate on.
+            shuffle: whether samples are shuffled before each epoch; 'batch' shuffles whole
+                batches, for data in HDF5 files.
+            class_weight: class number -> weight in the loss.
+            sample_weight: weight of each sample in the loss.
+            initial_epoch: the epoch to begin with.
+            **kwargs: `nb_epoch`, the name of `epochs` in Keras 1.
+
+        Returns:
+            The `History` of the run.
+
+        Raises:
+            RuntimeError: when the model is not compiled.
+            ValueError: when the data do not fit.
+        """
+        epochs, stream = self._fit_keywords(epochs, kwargs, is_stream(x))
+        self._adapt(x)
+        if is_stream(x):
+            return self.fit_generator(
+                x,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                class_weight=class_weight,
+                initial_epoch=initial_epoch,
+                **stream,
+            )
+        batch_size = checks.check_positive(batch_size, "batch_size")
+        xs, ys, ws = self._standardize_user_data(
+            x, y, sample_weight, class_weight, batch_size=batch_size
+        )
+        count = len((xs or ys)[0])
+        validation = self._validation_arrays(validation_data, batch_size)
+        kept: Any = None
+        if validation is not None:
+            kept = _user_arrays(validation_data, validation)
+        elif validation_split and 0.0 < validation_split < 1.0:
+            count, validation = _split(xs, ys, ws, validation_split)
+            kept = [*validation[0], *validation[1], *_weights_or_ones(validation)]
+        program = self._make_train_function(ws is not None)
+        data = self._dataset(xs, ys, ws, self._train_program[0], count)  # type: ignore[index]
+        validate = None
+        if validation is not None:
+            validate = self._validator(*validation, batch_size=batch_size)
+        names = list(self.metrics_names)
+        params = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "steps": None,
+            "samples": count,
+            "verbose": verbose,
+            "do_validation": validate is not None,
+            "metrics": names + ([f"val_{n}" for n in names] if validate else []),
+        }
+        every = loop.prepare_callbacks(self, callbacks, verbose, params, "samples", kept)
+        plan = FitPlan(
+            self, program, data, names, batch_size, epochs, initial_epoch, shuffle, validate
+        )
+        loop.fit_loop(plan, every)
+        return self.history
+
+    def _fit_keywords(
+        self, epochs: int, kwargs: dict[str, Any], stream: bool
+    ) -> tuple[int, dict[str, Any]]:
+        if "nb_epoch" in kwargs:
+            warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.")
+            epochs = kwargs.pop("nb_epoch")
+        taken = {key: kwargs.pop(key) for key in list(kwargs) if key in _STREAM_ARGUMENTS}
+        for key in [k for k, v in taken.items() if v is None and not stream]:
+            del taken[key]
+        if kwargs or (taken and not stream):
+            raise TypeError(_unknown(kwargs or taken, "fit", _arguments(Model.fit)))
+        return epochs, taken
+
+    def _adapt(self, x: Any) -> None:
+        """Let a model that waits for its input shape see the data; others have all they need."""
+
+    def _dataset(
+        self, xs: list[Any], ys: list[Any], ws: list[Any] | None, weighted: bool, count: int
+    ) -> Dataset:
+        arrays = [*xs, *ys]
+        if weighted:
+            arrays += ws if ws is not None else self._unit_weights(ys)
+        return Dataset(arrays, count)
+
+    def _unit_weights(self, ys: list[Any]) -> list[np.ndarray]:
+        return [
+            np.ones(tuple(y.shape[: plan.weight.ndim]), dtype=plan.weight.dtype)
+            for y, plan in zip(ys, self._trained, strict=True)
+        ]
+
+    def _validation_arrays(
+        self, validation_data: Any, batch_size: int | None
+    ) -> tuple[list[Any], list[Any], list[Any] | None] | None:
+        if validation_data is None or (
+            isinstance(validation_data, (list, tuple)) and not validation_data
+        ):
+            return None
+        if not isinstance(validation_data, (list, tuple)) or len(validation_data) not in (2, 3):
+            size = len(validation_data) if hasattr(validation_data, "__len__") else validation_data
+            raise ValueError(
+                "When passing validation_data, it must contain 2 (x_val, y_val) or 3 (x_val, "
+                f"y_val, val_sample_weights) items, however it contains {size} items"
+            )
+        weights = validation_data[2] if len(validation_data) == 3 else None
+        return self._standardize_user_data(
+            validation_data[0], validation_data[1], weights, batch_size=batch_size
+        )
+
+    def _validator(
+        self, xs: list[Any], ys: list[Any], ws: list[Any] | None, batch_size: int
+    ) -> Any:
+        program = self._make_test_function(ws is not None)
+        data = self._dataset(xs, ys, ws, ws is not None, len((xs or ys)[0]))
+        return lambda: loop.run_through(program, data, batch_size).means()
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = 32,
+        verbose: int = 1,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the loss and the metrics, averaged over samples in batches.
+
+        Args:
+            x: array (a list or a dictionary for several inputs), or a stream of batches.
+            y: array of targets (a list or a dictionary for several outputs).
+            batch_size: samples in a batch.
+            verbose: 1 shows a progress bar.
+            sample_weight: weight of each sample.
+            **kwargs: `steps`, where x is a stream.
+
+        Returns:
+            A NumPy scalar, or a list of them in the order of `metrics_names`.
+        """
+        if is_stream(x):
+            return self.evaluate_generator(x, **kwargs)
+        if kwargs and any(v is not None for v in kwargs.values()):
+            raise TypeError(_unknown(kwargs, "evaluate", _arguments(Model.evaluate)))
+        self._adapt(x)
+        batch_size = checks.check_positive(batch_size, "batch_size")
+        xs, ys, ws = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
+        program = self._make_test_function(ws is not None)
+        data = self._dataset(xs, ys, ws, ws is not None, len((xs or ys)[0]))
+        run = loop.run_through(program, data, batch_size, verbose)
+        return unpack_singleton([np.float64(value) for value in run.means()])
+
+    def predict(self, x: Any, batch_size: int | None = 32, verbose: int = 0, **kwargs: Any) -> Any:
+        """Return the outputs for inputs, computed in batches.
+
+        Args:
+            x: array (a list or a dictionary for several inputs), or a stream of batches.
+            batch_size: samples in a batch.
+            verbose: 1 shows a progress bar.
+            **kwargs: `steps`, where x is a stream.
+
+        Returns:
+            An array, or a list with one for each output.
+        """
+        if is_stream(x):
+            return self.predict_generator(x, **kwargs)
+        if kwargs and any(v is not None for v in kwargs.values()):
+            raise TypeError(_unknown(kwargs, "predict", _arguments(Model.predict)))
+        self._adapt(x)
+        batch_size = checks.check_positive(batch_size, "batch_size")
+        xs = self._standardize_inputs(x)
+        count = checks.check_lengths(xs, [])
+        program = self._make_predict_function()
+        if count == 0:
+            return unpack_singleton([_no_rows(t) for t in self.outputs])
+        if self.stateful and count > batch_size and count % batch_size:
+            raise ValueError(
+                "In a stateful network, you should only pass inputs with a number of samples that "
+                f"can be divided by the batch size. Found: {count} samples. Batch size: "
+                f"{batch_size}."
+            )
+        run = loop.run_through(program, Dataset(xs, count), batch_size, verbose)
+        return unpack_singleton(run.collected())
+
+    def train_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
+    ) -> Any:
+        """Train on one batch.
+
+        Args:
+            x: array, or a list or dictionary of arrays.
+            y: array of targets, or a list or dictionary of arrays.
+            sample_weight: weight of each sample.
+            class_weight: class number -> weight.
+
+        Returns:
+            The loss, or a list of the values in `metrics_names`, of this batch before the update.
+        """
+        self._adapt(x)
+        xs, ys, ws = self._standardize_user_data(x, y, sample_weight, class_weight, True)
+        program = self._make_train_function(ws is not None)
+        data = self._dataset(xs, ys, ws, self._train_program[0], len((xs or ys)[0]))  # type: ignore[index]
+        return _scalars(get_strategy().step(program, _in_memory(data.arrays, program)))
+
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Return the loss and metrics of one batch (see `train_on_batch`)."""
+        self._adapt(x)
+        xs, ys, ws = self._standardize_user_data(x, y, sample_weight, None, True)
+        program = self._make_test_function(ws is not None)
+        data = self._dataset(xs, ys, ws, ws is not None, len((xs or ys)[0]))
+        return _scalars(get_strategy().step(program, _in_memory(data.arrays, program)))
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Return the outputs for one batch of inputs."""
+        self._adapt(x)
+        xs = self._standardize_inputs(x, check_batch_axis=True)
+        checks.check_lengths(xs, [])
+        program = self._make_predict_function()
+        return unpack_singleton(get_strategy().step(program, _in_memory(xs, program)))
+
+    @interfaces.legacy_generator_methods_support
+    def fit_generator(
+        self,
+        generator: Any,
+        steps_per_epoch: int | None = None,
+        epochs: int = 1,
+        verbose: int = 1,
+        callbacks: Sequence[Any] | None = None,
+        validation_data: Any = None,
+        validation_steps: int | None = None,
+        class_weight: Any = None,
+        max_q_size: int = 10,
+        workers: int = 1,
+        pickle_safe: bool = False,
+        initial_epoch: int = 0,
+    ) -> Any:
+        """Train on batches as they come.
+
+        Args:
+            generator: gives `(x, y)` or `(x, y, sample_weights)`: a generator without end, a
+                `Sequence`, or an iterable of batches such as a data loader.
+            steps_per_epoch: batches in an epoch; its length by default, where it has one.
+            epochs: the epoch to stop before.
+            verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch.
+            callbacks: callbacks of this run.
+            validation_data: `(x, y)`, `(x, y, sample_weights)` or a stream of batches.
+            validation_steps: batches to validate on, where validation data is a stream.
+            class_weight: class number -> weight in the loss.
+            max_q_size: batches made ahead.
+            workers: threads (or processes) that make batches.
+            pickle_safe: whether processes make them instead of threads.
+            initial_epoch: the epoch to begin with.
+
+        Returns:
+            The `History` of the run.
+        """
+        options = generators.Options(max_q_size, workers, pickle_safe)
+        return generators.fit_generator(
+            self,
+            generator,
+            generators.Schedule(steps_per_epoch, epochs, initial_epoch),
+            verbose,
+            callbacks,
+            validation_data,
+            validation_steps,
+            class_weight,
+            options,
+        )
+
+    @interfaces.legacy_generator_methods_support
+    def evaluate_generator(
+        self,
+        generator: Any,
+        steps: int | None = None,
+        max_q_size: int = 10,
+        workers: int = 1,
+        pickle_safe: bool = False,
+    ) -> Any:
+        """Return the loss and the metrics over batches as they come (see `fit_generator`)."""
+        options = generators.Options(max_q_size, workers, pickle_safe)
+        return generators.evaluate_generator(self, generator, steps, options)
+
+    @interfaces.legacy_generator_methods_support
+    def predict_generator(
+        self,
+        generator: Any,
+        steps: int | None = None,
+        max_q_size: int = 10,
+        workers: int = 1,
+        pickle_safe: bool = False,
+        verbose: int = 0,
+    ) -> Any:
+        """Return the outputs for batches as they come (see `fit_generator`)."""
+        options = generators.Options(max_q_size, workers, pickle_safe)
+        return generators.predict_generator(self, generator, steps, options, verbose)
+
+
+def _arguments(function: Any) -> tuple[str, ...]:
+    code = function.__code__
+    return code.co_varnames[1 : code.co_argcount]
+
+
+def _unknown(kwargs: dict[str, Any], method: str, known: Sequence[str]) -> str:
+    name = next(iter(kwargs))
+    meant = nearest_name(name, known)
+    hint = f" Did you mean {meant!r}?" if meant else ""
+    return f"{method}() got an unexpected keyword argument {name!r}.{hint}"
+
+
+def _scalars(results: Sequence[Any]) -> Any:
+    return unpack_singleton([r[()] if isinstance(r, np.ndarray) else r for r in results])
+
+
+def _in_memory(arrays: Sequence[Any], program: Program) -> list[np.ndarray]:
+    return [
+        np.ascontiguousarray(x[:], dtype=dtype) if is_lazy(x) else x
+        for x, dtype in zip(arrays, program.dtypes, strict=True)
+    ]
+
+
+def _no_rows(tensor: Any) -> np.ndarray:
+    shape = K.int_shape(tensor) or (0,)
+    return np.zeros((0, *(size or 0 for size in shape[1:])), dtype=K.dtype(tensor))
+
+
+def _split(
+    xs: list[Any], ys: list[Any], ws: list[Any] | None, fraction: float
+) -> tuple[int, tuple[list[Any], list[Any], list[Any] | None]]:
+    """Cut the last `fraction` of the samples off; return what is left and the part cut off.
+
+    The training arrays are not sliced: the loop visits their first rows only.
+    """
+    count = len((xs or ys)[0])
+    at = int(count * (1.0 - fraction))
+    if at == 0 or at == count:
+        kind = "train" if at == 0 else "validate"
+        raise ValueError(f"validation_split={fraction} of {count} samples leaves none to {kind} on")
+    cut = [[x[at:] for x in part] if part is not None else None for part in (xs, ys, ws)]
+    return at, (cut[0], cut[1], cut[2])  # type: ignore[return-value]
+
+
+def _weights_or_ones(validation: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
+    _, ys, ws = validation
+    return ws if ws is not None else [np.ones(len(y)) for y in ys]
+
+
+def _user_arrays(given: Any, standard: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
+    """Return validation data as callbacks see it: the user's own arrays where they are some."""
+    parts: list[Any] = []
+    for user, own in zip(given[:2], standard[:2], strict=True):
+        if isinstance(user, (list, tuple)) and len(user) == len(own) and own:
+            parts += user if all(hasattr(u, "shape") for u in user) else own
+        elif hasattr(user, "shape") and len(own) == 1:
+            parts.append(user)
+        else:
+            parts += own
+    weights = given[2] if len(given) == 3 and hasattr(given[2], "shape") else None
+    return [*parts, weights] if weights is not None else [*parts, *_weights_or_ones(standard)]
