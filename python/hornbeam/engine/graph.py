@@ -129,7 +129,8 @@ def check_connected(graph: LayerGraph, inputs: Sequence[Any]) -> None:
             if x not in computable and source is not None:
                 raise RuntimeError(
                     f"Graph disconnected: cannot obtain value for tensor {x} at layer "
-                    f'"{layer.name}". The following previous layers were accessed without issue: {passed}'
+                    f'"{layer.name}". The following previous layers were accessed without issue: '
+                    f"{passed}"
                 )
         begins = not node.inbound_layers
         if begins and node.output_tensors[0] not in computable and _is_fed(layer):
