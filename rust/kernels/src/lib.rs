@@ -19,6 +19,7 @@ pub mod par;
 pub mod pool;
 pub mod reduce;
 pub mod rng;
+pub mod rnn;
 pub mod scan;
 mod scratch;
 mod simd;
