@@ -7,6 +7,9 @@
 //!
 //! May import `cpu`, `dtype`, `gemm` and `par`.
 
+mod depthwise;
+#[cfg(test)]
+mod depthwise_tests;
 mod direct;
 mod grad_filter;
 #[cfg(test)]
@@ -17,6 +20,11 @@ mod tests;
 mod winograd;
 
 pub use crate::gemm::{Act, Epilogue};
+pub use depthwise::{
+    DepthwiseConv2d, depthwise_conv2d, depthwise_conv2d_grad_filter,
+    depthwise_conv2d_grad_filter_scratch_len, depthwise_conv2d_grad_input,
+    depthwise_conv2d_grad_input_scratch_len,
+};
 pub use winograd::{set_winograd, winograd};
 
 use crate::cpu::{self, Isa};

@@ -57,7 +57,7 @@ fn operands<T: Float>(g: &Conv2d) -> (Vec<T>, Vec<T>, Vec<T>) {
     )
 }
 
-fn close<T: Float>(what: &str, got: &[T], want: &[f64], terms: usize) {
+pub(super) fn close<T: Float>(what: &str, got: &[T], want: &[f64], terms: usize) {
     let eps = if size_of::<T>() == 4 { 1e-6 } else { 1e-15 };
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert!(
@@ -100,7 +100,13 @@ fn check<T: Float>(isa: Isa, g: &Conv2d, act: Act, with_bias: bool, accumulate: 
 }
 
 /// The output's size, and the zeros before, for `same` padding; or `valid` if that fits.
-fn sizes(len: usize, k: usize, stride: usize, dilation: usize, same: bool) -> (usize, usize) {
+pub(super) fn sizes(
+    len: usize,
+    k: usize,
+    stride: usize,
+    dilation: usize,
+    same: bool,
+) -> (usize, usize) {
     let span = (k - 1) * dilation + 1;
     if same || span > len {
         let out = len.div_ceil(stride);
