@@ -115,6 +115,8 @@ pub trait Element:
     fn plus_wide(self, sum: Self::Wide) -> Self::Wide;
     /// Adds two wide sums.
     fn merge_wide(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    /// A wide sum divided by the number of elements; of integers rounded towards zero, 0 for none.
+    fn mean_of(sum: Self::Wide, n: usize) -> Self;
     /// Rounds a wide sum.
     fn from_wide(sum: Self::Wide) -> Self;
     /// Whether this is NaN (never, for integers).
@@ -166,6 +168,10 @@ impl Element for u8 {
         a.wrapping_add(b)
     }
     #[inline(always)]
+    fn mean_of(sum: u8, n: usize) -> Self {
+        i128::from(sum).checked_div(n as i128).unwrap_or(0) as u8
+    }
+    #[inline(always)]
     fn from_wide(sum: u8) -> Self {
         sum
     }
@@ -193,6 +199,10 @@ impl Element for i32 {
     #[inline(always)]
     fn merge_wide(a: i32, b: i32) -> i32 {
         a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn mean_of(sum: i32, n: usize) -> Self {
+        i128::from(sum).checked_div(n as i128).unwrap_or(0) as i32
     }
     #[inline(always)]
     fn from_wide(sum: i32) -> Self {
@@ -224,6 +234,10 @@ impl Element for i64 {
         a.wrapping_add(b)
     }
     #[inline(always)]
+    fn mean_of(sum: i64, n: usize) -> Self {
+        i128::from(sum).checked_div(n as i128).unwrap_or(0) as i64
+    }
+    #[inline(always)]
     fn from_wide(sum: i64) -> Self {
         sum
     }
@@ -253,6 +267,10 @@ impl Element for f32 {
         a + b
     }
     #[inline(always)]
+    fn mean_of(sum: f64, n: usize) -> Self {
+        (sum / n as f64) as f32
+    }
+    #[inline(always)]
     fn from_wide(sum: f64) -> Self {
         sum as f32
     }
@@ -280,6 +298,10 @@ impl Element for f64 {
     #[inline(always)]
     fn merge_wide(a: f64, b: f64) -> f64 {
         a + b
+    }
+    #[inline(always)]
+    fn mean_of(sum: f64, n: usize) -> Self {
+        sum / n as f64
     }
     #[inline(always)]
     fn from_wide(sum: f64) -> Self {

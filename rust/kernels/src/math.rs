@@ -2,12 +2,18 @@
 //! that LLVM vectorises the loops around them. Single precision has its own polynomials (see each
 //! function for its error), double precision uses the standard library's functions.
 
+mod single;
+#[cfg(test)]
+mod tests;
+
 use std::ops::{BitAnd, BitOr, BitXor};
 
 use crate::dtype::{Element, Float};
 
 /// The functions of floating-point elements.
 pub trait Math: Float + Element {
+    /// Beyond this magnitude `sin`, `cos` and `tan` are to be replaced by the standard library's.
+    const LARGE_ANGLE: Self;
     /// `|x|`.
     fn absolute(self) -> Self;
     /// -1, 0 or 1, and NaN for NaN.
@@ -28,6 +34,8 @@ pub trait Math: Float + Element {
     fn cos(self) -> Self;
     /// Tangent.
     fn tan(self) -> Self;
+    /// Sine, cosine and tangent of any angle, slowly.
+    fn slow_angle(self, f: fn(f64) -> f64) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// `1 / (1 + e^-x)`.
@@ -71,6 +79,10 @@ pub trait Integer:
 }
 
 impl Math for f32 {
+    const LARGE_ANGLE: Self = single::LARGE_ANGLE;
+    fn slow_angle(self, f: fn(f64) -> f64) -> Self {
+        f(self.into()) as f32
+    }
     #[inline(always)]
     fn absolute(self) -> Self {
         self.abs()
@@ -87,19 +99,19 @@ impl Math for f32 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        f32::exp(self)
+        single::exp(self)
     }
     #[inline(always)]
     fn exp_m1(self) -> Self {
-        f32::exp_m1(self)
+        single::exp_m1(self)
     }
     #[inline(always)]
     fn ln(self) -> Self {
-        f32::ln(self)
+        single::ln(self)
     }
     #[inline(always)]
     fn ln_1p(self) -> Self {
-        f32::ln_1p(self)
+        single::ln_1p(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -107,38 +119,35 @@ impl Math for f32 {
     }
     #[inline(always)]
     fn sin(self) -> Self {
-        f32::sin(self)
+        single::sin(self)
     }
     #[inline(always)]
     fn cos(self) -> Self {
-        f32::cos(self)
+        single::cos(self)
     }
     #[inline(always)]
     fn tan(self) -> Self {
-        f32::tan(self)
+        single::tan(self)
     }
     #[inline(always)]
     fn tanh(self) -> Self {
-        f32::tanh(self)
+        single::tanh(self)
     }
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        {
-            let e = (-self.abs()).exp();
-            (if self < 0.0 { e } else { 1.0 }) / (1.0 + e)
-        }
+        single::sigmoid(self)
     }
     #[inline(always)]
     fn softplus(self) -> Self {
-        self.max_nan(0.0) + (-self.abs()).exp().ln_1p()
+        single::softplus(self)
     }
     #[inline(always)]
     fn erf(self) -> Self {
-        erf(f64::from(self)) as f32
+        single::erf(self)
     }
     #[inline(always)]
     fn erf_inv(self) -> Self {
-        erf_inv(f64::from(self)) as f32
+        single::erf_inv(self)
     }
     #[inline(always)]
     fn floor(self) -> Self {
@@ -154,7 +163,7 @@ impl Math for f32 {
     }
     #[inline(always)]
     fn pow(self, y: Self) -> Self {
-        self.powf(y)
+        single::pow(self, y)
     }
     #[inline(always)]
     fn modulo(self, y: Self) -> Self {
@@ -192,6 +201,10 @@ impl Math for f32 {
 }
 
 impl Math for f64 {
+    const LARGE_ANGLE: Self = f64::INFINITY;
+    fn slow_angle(self, f: fn(f64) -> f64) -> Self {
+        f(self)
+    }
     #[inline(always)]
     fn absolute(self) -> Self {
         self.abs()

@@ -13,6 +13,8 @@ use crate::error::KernelError;
 pub enum ReduceOp {
     /// Sum (numbers; integers wrap).
     Sum,
+    /// Mean (floats); NaN for nothing.
+    Mean,
     /// Product (numbers; integers wrap).
     Prod,
     /// Largest (any type); NaN when any is NaN; of nothing: the type's lowest value, for floats
@@ -34,6 +36,7 @@ impl ReduceOp {
     pub fn check(self, x: DType) -> Result<(), KernelError> {
         let (fits, hint) = match self {
             ReduceOp::Sum | ReduceOp::Prod => (x != DType::Bool, "cast it to a number"),
+            ReduceOp::Mean => (x.is_float(), "cast it to f32 or f64"),
             ReduceOp::Any | ReduceOp::All => (x == DType::Bool, "cast it to bool"),
             ReduceOp::Max | ReduceOp::Min => (true, ""),
         };
@@ -62,11 +65,12 @@ pub(crate) trait Combine<T: Element>: 'static {
     fn push(acc: Self::Acc, x: T) -> Self::Acc;
     /// Combines two accumulators.
     fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
-    /// The accumulator as an element.
-    fn finish(acc: Self::Acc) -> T;
+    /// The accumulator of `n` elements as a result.
+    fn finish(acc: Self::Acc, n: usize) -> T;
 }
 
 pub(crate) struct Sum;
+pub(crate) struct Mean;
 pub(crate) struct Prod;
 pub(crate) struct Max;
 pub(crate) struct Min;
@@ -89,8 +93,30 @@ impl<T: Element> Combine<T> for Sum {
         T::merge_wide(a, b)
     }
     #[inline(always)]
-    fn finish(acc: T::Wide) -> T {
+    fn finish(acc: T::Wide, _n: usize) -> T {
         T::from_wide(acc)
+    }
+}
+
+impl<T: Element> Combine<T> for Mean {
+    type Acc = T::Wide;
+    const IDENTITY: T = T::NIL;
+    const START: T::Wide = T::WIDE_NIL;
+    #[inline(always)]
+    fn join(a: T, b: T) -> T {
+        a.plus(b)
+    }
+    #[inline(always)]
+    fn push(acc: T::Wide, x: T) -> T::Wide {
+        x.plus_wide(acc)
+    }
+    #[inline(always)]
+    fn merge(a: T::Wide, b: T::Wide) -> T::Wide {
+        T::merge_wide(a, b)
+    }
+    #[inline(always)]
+    fn finish(acc: T::Wide, n: usize) -> T {
+        T::mean_of(acc, n)
     }
 }
 
@@ -149,7 +175,7 @@ impl<T: Element> Combine<T> for Prod {
         Self::apply(a, b)
     }
     #[inline(always)]
-    fn finish(acc: T) -> T {
+    fn finish(acc: T, _n: usize) -> T {
         acc
     }
 }
@@ -171,7 +197,7 @@ impl<T: Element> Combine<T> for Max {
         Self::apply(a, b)
     }
     #[inline(always)]
-    fn finish(acc: T) -> T {
+    fn finish(acc: T, _n: usize) -> T {
         acc
     }
 }
@@ -193,7 +219,7 @@ impl<T: Element> Combine<T> for Min {
         Self::apply(a, b)
     }
     #[inline(always)]
-    fn finish(acc: T) -> T {
+    fn finish(acc: T, _n: usize) -> T {
         acc
     }
 }
@@ -215,7 +241,7 @@ impl<T: Element> Combine<T> for All {
         Self::apply(a, b)
     }
     #[inline(always)]
-    fn finish(acc: T) -> T {
+    fn finish(acc: T, _n: usize) -> T {
         acc
     }
 }
@@ -267,6 +293,7 @@ pub fn reduce<T: Element>(
     KernelError::check_len("reduce", "output", dims[0] * dims[2], out.len())?;
     match op {
         ReduceOp::Sum => reduce_with::<T, Sum>(x, dims, out),
+        ReduceOp::Mean => reduce_with::<T, Mean>(x, dims, out),
         ReduceOp::Prod => reduce_with::<T, Prod>(x, dims, out),
         ReduceOp::Max | ReduceOp::Any => reduce_with::<T, Max>(x, dims, out),
         ReduceOp::Min => reduce_with::<T, Min>(x, dims, out),
@@ -282,7 +309,7 @@ fn reduce_with<T: Element, C: Combine<T>>(x: &[T], dims: [usize; 3], out: &mut [
             let acc = (0..reduced).fold(C::START, |acc, r| {
                 C::push(acc, x[(o * reduced + r) * inner + i])
             });
-            out[o * inner + i] = C::finish(acc);
+            out[o * inner + i] = C::finish(acc, reduced);
         }
     }
 }

@@ -34,6 +34,8 @@ mod layout;
 mod op;
 mod program;
 mod reduction;
+#[cfg(test)]
+mod tests;
 
 pub use crate::reduce::ReduceOp;
 pub use kernel::TileKernel;

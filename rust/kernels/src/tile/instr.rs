@@ -181,9 +181,18 @@ impl<T: Math> Body for UnaryFloat<T> {
                 Sqrt => map1(n, args, out, |x: T| x.sqrt()),
                 Rsqrt => map1(n, args, out, |x: T| T::ONE / x.sqrt()),
                 Reciprocal => map1(n, args, out, |x: T| T::ONE / x),
-                Sin => map1(n, args, out, |x: T| x.sin()),
-                Cos => map1(n, args, out, |x: T| x.cos()),
-                Tan => map1(n, args, out, |x: T| x.tan()),
+                Sin => {
+                    map1(n, args, out, |x: T| x.sin());
+                    large_angles::<T>(n, args[0], out, f64::sin)
+                }
+                Cos => {
+                    map1(n, args, out, |x: T| x.cos());
+                    large_angles::<T>(n, args[0], out, f64::cos)
+                }
+                Tan => {
+                    map1(n, args, out, |x: T| x.tan());
+                    large_angles::<T>(n, args[0], out, f64::tan)
+                }
                 Tanh => map1(n, args, out, |x: T| x.tanh()),
                 Sigmoid => map1(n, args, out, |x: T| x.sigmoid()),
                 Softplus => map1(n, args, out, |x: T| x.softplus()),
@@ -194,6 +203,29 @@ impl<T: Math> Body for UnaryFloat<T> {
                 IsNan => map1(n, args, out, |x: T| u8::from(x.not_a_number())),
                 IsFinite => map1(n, args, out, |x: T| u8::from(x.absolute() < T::HIGHEST)),
                 Not => {}
+            }
+        }
+    }
+}
+
+/// Corrects the results for angles that the fast functions do not cover.
+#[inline(always)]
+unsafe fn large_angles<T: Math>(n: usize, x: *const u8, out: *mut u8, f: fn(f64) -> f64) {
+    let large = |v: T| v.absolute() > T::LARGE_ANGLE;
+    let mut any = false;
+    for i in 0..n {
+        // SAFETY: the caller's promise; `i < n`.
+        any |= large(unsafe { x.cast::<T>().add(i).read() });
+    }
+    if !any {
+        return;
+    }
+    for i in 0..n {
+        // SAFETY: as above.
+        unsafe {
+            let v = x.cast::<T>().add(i).read();
+            if large(v) {
+                out.cast::<T>().add(i).write(v.slow_angle(f));
             }
         }
     }

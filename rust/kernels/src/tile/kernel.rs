@@ -14,7 +14,7 @@ use crate::par;
 use crate::scratch::Scratch;
 
 /// Tiles whose length is not a multiple of this are computed in scratch memory, rounded up.
-const PAD: usize = 16;
+const PAD: usize = 8;
 
 /// A cache line, to align constants.
 #[derive(Clone, Copy)]
@@ -22,6 +22,7 @@ const PAD: usize = 16;
 struct Line(#[allow(dead_code)] [u8; 64]);
 
 struct BoundReduction {
+    index: usize,
     axes: ReduceAxes,
     slot: usize,
     size: usize,
@@ -37,7 +38,7 @@ struct BoundReduction {
 pub struct TileKernel {
     code: Arc<Code>,
     dims: Vec<usize>,
-    cut: Cut,
+    pub(super) cut: Cut,
     inputs: Vec<(Layout, DType)>,
     outputs: Vec<(Layout, DType, InstrFn)>,
     reductions: Vec<BoundReduction>,
@@ -49,8 +50,11 @@ pub struct TileKernel {
     shared_bytes: usize,
     /// Where the repeated (scalar and column) inputs start in shared memory.
     partial_bytes: usize,
+    /// Whether there are no reductions and all operands are contiguous or scalars, so that tiles
+    /// may be cut anywhere.
+    flat: bool,
     /// How many tasks the work is worth.
-    tasks: usize,
+    pub(super) tasks: usize,
 }
 
 /// Pointers of one run, shared with the workers.
@@ -152,8 +156,9 @@ impl TileKernel {
         let tables = (code.slots() * size_of::<*mut u8>()).next_multiple_of(64);
         let (mut running, mut partial) = (tables + code.slots() * slot, 0);
         let mut reductions = Vec::new();
-        for (r, slot_of, dtype) in &code.reductions {
+        for (index, (r, slot_of, dtype)) in code.reductions.iter().enumerate() {
             reductions.push(BoundReduction {
+                index,
                 axes: r.axes,
                 slot: usize::from(*slot_of),
                 size: dtype.size(),
@@ -177,6 +182,11 @@ impl TileKernel {
             shared_bytes: partial + inputs.len() * slot,
             partial_bytes: partial,
             tasks: tasks(&code, &cut),
+            flat: reductions.is_empty()
+                && outputs.iter().all(|o| o.0 == Layout::Flat)
+                && inputs
+                    .iter()
+                    .all(|i| matches!(i.0, Layout::Flat | Layout::Scalar)),
             code,
             dims,
             cut,
@@ -323,13 +333,25 @@ impl TileKernel {
         let width = cut.chunk.min(cut.columns - column);
         for row in (first..last).step_by(cut.tile_rows) {
             let rows = cut.tile_rows.min(last - row);
-            let tile = Tile {
+            let mut tile = Tile {
                 row,
                 column,
                 rows,
                 n: rows * width,
                 start: row * cut.columns + column,
             };
+            let ragged = tile.n % PAD;
+            if self.flat && ragged > 0 && tile.n > 8 * PAD {
+                // The bulk goes without a detour through scratch memory, the few others follow.
+                tile.n -= ragged;
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.tile(run, &tile, table, buffers);
+                    self.flush(run, &tile, table);
+                }
+                tile.start += tile.n;
+                tile.n = ragged;
+            }
             // SAFETY: the caller's promise.
             unsafe {
                 self.tile(run, &tile, table, buffers);
@@ -474,8 +496,7 @@ impl TileKernel {
                 }
                 ReduceAxes::Rows => (r.f.join)(tile.n, x, running),
                 ReduceAxes::Columns if self.cut.chunks == 1 => {
-                    let index = self.index(r);
-                    let out = run.reductions[index].add(tile.row * r.size);
+                    let out = run.reductions[r.index].add(tile.row * r.size);
                     (r.f.rows)(tile.rows, self.cut.columns, x, out);
                 }
                 ReduceAxes::Columns => {
@@ -488,13 +509,6 @@ impl TileKernel {
         }
     }
 
-    fn index(&self, r: &BoundReduction) -> usize {
-        self.reductions
-            .iter()
-            .position(|other| std::ptr::eq(other, r))
-            .expect("one of its own")
-    }
-
     /// Combines partial results in order.
     unsafe fn finish(&self, r: &BoundReduction, partial: *const u8, out: *mut u8) {
         let cut = &self.cut;
@@ -502,22 +516,22 @@ impl TileKernel {
         // space has none of them, which gives the identity.
         unsafe {
             match r.axes {
-                ReduceAxes::All => (r.f.finish)(1, cut.cells, partial, out),
-                ReduceAxes::Columns if cut.cells == 0 => (r.f.finish)(cut.rows, 0, partial, out),
+                ReduceAxes::All => (r.f.finish)(1, cut.cells, cut.rows * cut.columns, partial, out),
+                ReduceAxes::Columns if cut.cells == 0 => (r.f.finish)(cut.rows, 0, 0, partial, out),
                 ReduceAxes::Columns if cut.chunks > 1 => {
-                    (r.f.finish)(cut.rows, cut.chunks, partial, out);
+                    (r.f.finish)(cut.rows, cut.chunks, cut.columns, partial, out);
                 }
                 ReduceAxes::Columns => {}
                 ReduceAxes::Rows => {
                     let blocks = if cut.cells == 0 { 0 } else { cut.row_blocks() };
-                    (r.f.finish_rows)(blocks, cut.columns, partial, out);
+                    (r.f.finish_rows)(blocks, cut.columns, cut.rows, partial, out);
                 }
             }
         }
     }
 }
 
-/// How many tasks a run is worth: one below some 15 microseconds of work.
+/// How many tasks a run is worth: one for each 15 microseconds of work.
 fn tasks(code: &Code, cut: &Cut) -> usize {
     let bytes: usize = code
         .inputs
@@ -525,9 +539,11 @@ fn tasks(code: &Code, cut: &Cut) -> usize {
         .chain(&code.outputs)
         .map(|t| t.size())
         .sum();
-    // A simple vector instruction takes some 60 ps an element, a byte of memory 30 ps.
-    let picoseconds = cut.rows * cut.columns * (code.cost * 60 + bytes * 30);
-    (picoseconds / 8_000_000).clamp(1, 64).min(cut.cells.max(1))
+    // A simple vector instruction takes some 40 ps an element, a byte of memory 20 ps.
+    let picoseconds = cut.rows * cut.columns * (code.cost * 40 + bytes * 20);
+    (picoseconds / 15_000_000)
+        .clamp(1, 64)
+        .min(cut.cells.max(1))
 }
 
 fn splat_constants(code: &Code, slot: usize, n: usize) -> Vec<Line> {

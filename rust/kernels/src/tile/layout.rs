@@ -62,6 +62,10 @@ pub(super) fn collapse(
             }
         }
     }
+    if dims.is_empty() {
+        dims.push(1);
+        strides.iter_mut().for_each(|s| s.push(1));
+    }
     Ok((dims, strides))
 }
 
@@ -167,6 +171,13 @@ impl Cut {
         };
         let chunks = columns.div_ceil(chunk);
         let tile_rows = (TILE / columns).max(1);
+        // Whole vectors, where rows are short enough for that.
+        let even = 8 >> columns.trailing_zeros().min(3);
+        let tile_rows = if tile_rows > even {
+            tile_rows / even * even
+        } else {
+            tile_rows
+        };
         let cell_rows = match (chunks, reduces_rows, reduces) {
             (1, false, false) => 4 * tile_rows,
             (1, ..) => 32 * tile_rows,

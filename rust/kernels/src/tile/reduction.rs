@@ -19,10 +19,12 @@ pub(super) struct Reducer {
     pub(super) fold: unsafe fn(usize, usize, *mut u8),
     /// The results of `rows` rows of `columns` elements.
     pub(super) rows: unsafe fn(usize, usize, *const u8, *mut u8),
-    /// Merges each `n` consecutive accumulators into one result, for `results` results.
-    pub(super) finish: unsafe fn(usize, usize, *const u8, *mut u8),
-    /// Combines `blocks` rows of `columns` elements into one row.
-    pub(super) finish_rows: unsafe fn(usize, usize, *const u8, *mut u8),
+    /// Merges each `n` consecutive accumulators into one result, for `results` results of `count`
+    /// elements each: (results, n, count, accumulators, results).
+    pub(super) finish: unsafe fn(usize, usize, usize, *const u8, *mut u8),
+    /// Combines `blocks` rows of `columns` elements into one row of results of `count` elements
+    /// each: (blocks, columns, count, elements, results).
+    pub(super) finish_rows: unsafe fn(usize, usize, usize, *const u8, *mut u8),
 }
 
 /// The functions of `op` for elements of type `x`.
@@ -39,6 +41,7 @@ pub(super) fn reducer(op: ReduceOp, x: DType) -> Reducer {
 fn reducer_of<T: Element>(op: ReduceOp) -> Reducer {
     match op {
         ReduceOp::Sum => table::<T, reduce::Sum>(),
+        ReduceOp::Mean => table::<T, reduce::Mean>(),
         ReduceOp::Prod => table::<T, reduce::Prod>(),
         ReduceOp::Max | ReduceOp::Any => table::<T, reduce::Max>(),
         ReduceOp::Min => table::<T, reduce::Min>(),
@@ -138,7 +141,7 @@ impl<T: Element, C: Combine<T>> Body for Rows<'_, T, C> {
     #[inline(always)]
     fn run(self) {
         for (row, out) in self.0.chunks_exact(self.1).zip(self.2) {
-            *out = fold_lanes::<T, C>(row);
+            *out = C::finish(C::push(C::START, fold_lanes::<T, C>(row)), self.1);
         }
     }
 }
@@ -146,6 +149,7 @@ impl<T: Element, C: Combine<T>> Body for Rows<'_, T, C> {
 unsafe fn finish<T: Element, C: Combine<T>>(
     results: usize,
     n: usize,
+    count: usize,
     partial: *const u8,
     out: *mut u8,
 ) {
@@ -158,13 +162,14 @@ unsafe fn finish<T: Element, C: Combine<T>>(
             });
         }
         // SAFETY: the caller gives room for `results` results.
-        unsafe { out.cast::<T>().add(r).write(C::finish(acc)) };
+        unsafe { out.cast::<T>().add(r).write(C::finish(acc, count)) };
     }
 }
 
 unsafe fn finish_rows<T: Element, C: Combine<T>>(
     blocks: usize,
     columns: usize,
+    count: usize,
     partial: *const u8,
     out: *mut u8,
 ) {
@@ -184,7 +189,7 @@ unsafe fn finish_rows<T: Element, C: Combine<T>>(
         }
         for (i, &a) in acc[..width].iter().enumerate() {
             // SAFETY: the caller gives room for `columns` results.
-            unsafe { out.cast::<T>().add(first + i).write(C::finish(a)) };
+            unsafe { out.cast::<T>().add(first + i).write(C::finish(a, count)) };
         }
     }
 }

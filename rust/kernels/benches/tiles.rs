@@ -1,0 +1,259 @@
+//! Tile programs and the memory-bound kernels: best-of-many times on one thread and on all, and
+//! memory traffic. Arguments filter rows by name.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use hornbeam_kernels::dtype::DType;
+use hornbeam_kernels::par;
+use hornbeam_kernels::tile::{
+    BinaryOp, Instr, ReduceAxes, ReduceOp, Reduction, Scalar, TileKernel, TileProgram, UnaryOp,
+};
+
+/// The best time of a call within a fifth of a second, at least three calls.
+fn best(f: &mut dyn FnMut()) -> Duration {
+    f();
+    let start = Instant::now();
+    let mut best = Duration::MAX;
+    let mut count = 0;
+    while count < 3 || start.elapsed() < Duration::from_millis(200) {
+        let mut calls = 1;
+        loop {
+            let t = Instant::now();
+            for _ in 0..calls {
+                f();
+            }
+            let d = t.elapsed();
+            // Many calls a reading where one is near the clock's resolution.
+            if d > Duration::from_micros(20) || calls > 1000 {
+                best = best.min(d / calls);
+                break;
+            }
+            calls *= 4;
+        }
+        count += 1;
+    }
+    best
+}
+
+struct Table {
+    filters: Vec<String>,
+    threads: usize,
+}
+
+impl Table {
+    /// One row: times on one thread and on all, and the memory traffic of the latter.
+    fn row(&self, name: &str, bytes: usize, f: &mut dyn FnMut()) {
+        if !self.filters.is_empty() && !self.filters.iter().any(|p| name.contains(p.as_str())) {
+            return;
+        }
+        par::set_num_threads(1);
+        let one = best(f);
+        par::set_num_threads(self.threads);
+        let all = if self.threads > 1 { best(f) } else { one };
+        let us = |d: Duration| d.as_secs_f64() * 1e6;
+        let rate = bytes as f64 / all.as_secs_f64() / 1e9;
+        println!("{name:<44} {:>10.3} {:>10.3} {rate:>9.1}", us(one), us(all));
+    }
+}
+
+/// A program's kernel with memory for all of its operands.
+struct Bound {
+    kernel: TileKernel,
+    inputs: Vec<*const u8>,
+    outputs: Vec<*mut u8>,
+    reductions: Vec<*mut u8>,
+}
+
+impl Bound {
+    /// `in_place`: the inputs that the first outputs overwrite.
+    fn new(
+        program: &TileProgram,
+        shape: &[usize],
+        split: usize,
+        strides: &[&[isize]],
+        in_place: &[usize],
+    ) -> Bound {
+        let n: usize = shape.iter().product();
+        let mut whole = vec![1isize; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            whole[axis - 1] = whole[axis] * shape[axis] as isize;
+        }
+        let contiguous: Vec<&[isize]> =
+            program.outputs().iter().map(|_| whole.as_slice()).collect();
+        let kernel = program
+            .bind(shape, split, strides, &contiguous)
+            .expect("a program that fits");
+        let inputs: Vec<*mut u8> = strides.iter().map(|_| leak(n)).collect();
+        let mut outputs: Vec<*mut u8> = in_place.iter().map(|&i| inputs[i]).collect();
+        outputs.extend(program.outputs()[in_place.len()..].iter().map(|_| leak(n)));
+        Bound {
+            kernel,
+            inputs: inputs.iter().map(|p| p.cast_const()).collect(),
+            outputs,
+            reductions: program.reductions().map(|_| leak(n)).collect(),
+        }
+    }
+
+    fn run(&mut self) {
+        // SAFETY: every buffer has the elements of the whole shape, more than strides reach.
+        unsafe {
+            self.kernel
+                .run(black_box(&self.inputs), &self.outputs, &self.reductions)
+        };
+    }
+}
+
+/// A buffer that lives as long as the process.
+fn leak(n: usize) -> *mut u8 {
+    let values: Vec<f32> = (0..n).map(|i| (i % 7) as f32 * 0.1).collect();
+    values.leak().as_mut_ptr().cast()
+}
+
+/// m, v, g, p -> m, v, p with the step size as a scalar input.
+fn adam() -> TileProgram {
+    use BinaryOp::{Add, Div, Mul, Sub};
+    let scalar = |v: f32| Instr::Const(Scalar::F32(v));
+    let instrs = [
+        scalar(0.9),                      // 5
+        scalar(0.1),                      // 6
+        scalar(0.999),                    // 7
+        scalar(0.001),                    // 8
+        scalar(1e-7),                     // 9
+        Instr::Binary(Mul, 0, 5),         // 10: 0.9 m
+        Instr::MulAdd(2, 6, 10),          // 11: m'
+        Instr::Unary(UnaryOp::Square, 2), // 12
+        Instr::Binary(Mul, 1, 7),         // 13
+        Instr::MulAdd(12, 8, 13),         // 14: v'
+        Instr::Unary(UnaryOp::Sqrt, 14),  // 15
+        Instr::Binary(Add, 15, 9),        // 16
+        Instr::Binary(Mul, 11, 4),        // 17: rate m'
+        Instr::Binary(Div, 17, 16),       // 18
+        Instr::Binary(Sub, 3, 18),        // 19: p'
+    ];
+    TileProgram::new(&[DType::F32; 5], &instrs, &[11, 14, 19], &[]).expect("a valid program")
+}
+
+/// dy, y -> dx = y > 0 ? dy : 0 and its column sums.
+fn relu_gradient() -> TileProgram {
+    let instrs = [
+        Instr::Const(Scalar::F32(0.0)),
+        Instr::Binary(BinaryOp::Gt, 1, 2),
+        Instr::Select(3, 0, 2),
+    ];
+    let sums = Reduction {
+        op: ReduceOp::Sum,
+        reg: 4,
+        axes: ReduceAxes::Rows,
+    };
+    TileProgram::new(&[DType::F32; 2], &instrs, &[4], &[sums]).expect("a valid program")
+}
+
+fn bias_relu() -> TileProgram {
+    let instrs = [
+        Instr::Binary(BinaryOp::Add, 0, 1),
+        Instr::Unary(UnaryOp::Relu, 2),
+    ];
+    TileProgram::new(&[DType::F32; 2], &instrs, &[3], &[]).expect("a valid program")
+}
+
+/// x, scale, shift -> relu(x * scale + shift)
+fn normalise_relu() -> TileProgram {
+    let instrs = [Instr::MulAdd(0, 1, 2), Instr::Unary(UnaryOp::Relu, 3)];
+    TileProgram::new(&[DType::F32; 3], &instrs, &[4], &[]).expect("a valid program")
+}
+
+fn programs(table: &Table) {
+    for n in [32, 1000, 1024, 33_000, 1_000_000, 10_000_000] {
+        let flat: &[&[isize]] = &[&[1], &[1], &[1], &[1], &[0]];
+        let mut b = Bound::new(&adam(), &[n], 0, flat, &[]);
+        table.row(&format!("adam {n}"), n * 28, &mut || b.run());
+        let mut b = Bound::new(&adam(), &[n], 0, flat, &[0, 1, 3]);
+        table.row(&format!("adam in place {n}"), n * 28, &mut || b.run());
+    }
+    for (rows, columns) in [(32, 32), (128, 512), (128, 10), (65_536, 64), (8192, 1000)] {
+        let n = rows * columns;
+        let whole: &[isize] = &[columns as isize, 1];
+        let column: &[isize] = &[0, 1];
+        let mut b = Bound::new(&relu_gradient(), &[rows, columns], 1, &[whole, whole], &[]);
+        table.row(
+            &format!("relu gradient + column sums {rows}x{columns}"),
+            n * 12,
+            &mut || b.run(),
+        );
+        let mut b = Bound::new(&bias_relu(), &[rows, columns], 1, &[whole, column], &[]);
+        table.row(&format!("bias + relu {rows}x{columns}"), n * 8, &mut || {
+            b.run()
+        });
+        let mut b = Bound::new(&bias_relu(), &[rows, columns], 1, &[whole, column], &[0]);
+        table.row(
+            &format!("bias + relu in place {rows}x{columns}"),
+            n * 8,
+            &mut || b.run(),
+        );
+        let mut b = Bound::new(
+            &normalise_relu(),
+            &[rows, columns],
+            1,
+            &[whole, column, column],
+            &[],
+        );
+        table.row(
+            &format!("normalise + relu {rows}x{columns}"),
+            n * 8,
+            &mut || b.run(),
+        );
+    }
+}
+
+/// Single instructions on data that stays in the second-level cache.
+fn instructions(table: &Table) {
+    let n = 32 * 1024;
+    for op in UnaryOp::ALL {
+        if op == UnaryOp::Not {
+            continue;
+        }
+        let p = TileProgram::new(&[DType::F32], &[Instr::Unary(op, 0)], &[1], &[]).expect("valid");
+        let mut b = Bound::new(&p, &[n], 0, &[&[1]], &[]);
+        table.row(&format!("unary {op:?} {n}"), n * 8, &mut || b.run());
+    }
+    for op in BinaryOp::ALL {
+        let instrs = [Instr::Binary(op, 0, 1)];
+        let Ok(p) = TileProgram::new(&[DType::F32; 2], &instrs, &[2], &[]) else {
+            continue;
+        };
+        let mut b = Bound::new(&p, &[n], 0, &[&[1], &[1]], &[]);
+        table.row(&format!("binary {op:?} {n}"), n * 12, &mut || b.run());
+    }
+    for op in [ReduceOp::Sum, ReduceOp::Max] {
+        for (axes, shape) in [
+            (ReduceAxes::All, [1, n]),
+            (ReduceAxes::Columns, [32, 1024]),
+            (ReduceAxes::Columns, [3200, 10]),
+            (ReduceAxes::Rows, [32, 1024]),
+            (ReduceAxes::Rows, [3200, 10]),
+        ] {
+            let reduction = Reduction { op, reg: 0, axes };
+            let p = TileProgram::new(&[DType::F32], &[], &[], &[reduction]).expect("valid");
+            let mut b = Bound::new(&p, &shape, 1, &[&[shape[1] as isize, 1]], &[]);
+            let name = format!("reduce {op:?} {axes:?} {}x{}", shape[0], shape[1]);
+            table.row(&name, n * 4, &mut || b.run());
+        }
+    }
+}
+
+fn main() {
+    let table = Table {
+        filters: std::env::args()
+            .skip(1)
+            .filter(|a| !a.starts_with('-'))
+            .collect(),
+        threads: par::num_threads(),
+    };
+    println!(
+        "{:<44} {:>10} {:>10} {:>9}",
+        "", "1 thread", "all, us", "GB/s"
+    );
+    programs(&table);
+    instructions(&table);
+}
