@@ -163,6 +163,10 @@ class Layer:
     """
 
     stateful = False
+    # Whether what `call` computes depends on `trainable`, as batch normalisation does: a model
+    # that is compiled after the attribute was changed then calls the layer anew.
+    call_depends_on_trainable = False
+    _trainable_when_called = True
 
     def __init__(self, **kwargs: Any) -> None:
         """Take the keywords that every layer has.
@@ -388,6 +392,7 @@ class Layer:
                     self._initial_weights = None
                 # Building may have narrowed what the layer expects.
                 self.assert_input_compatibility(inputs)
+            self._trainable_when_called = self.trainable
             arguments = dict(kwargs)
             previous_mask = _masks_of(inputs)
             given = any(m is not None for m in to_list(previous_mask))

@@ -194,9 +194,8 @@ def fit_generator(
             def validate(size: int = size) -> list[float]:
                 if validation is not None:
                     return list(model._validator(*validation, batch_size=size)())
-                return to_list(
-                    evaluate_generator(model, validation_data, validation_steps, options)
-                )
+                values = evaluate_generator(model, validation_data, validation_steps, options)
+                return [float(value) for value in to_list(values)]
 
             logs = dict(zip(names, means, strict=True))
             every.on_epoch_end(epoch, loop.finish_epoch(logs, validate if with_val else None))

@@ -17,10 +17,11 @@ from .. import backend as K
 from ..data import is_lazy, is_stream
 from ..distribution import Program, get_strategy
 from ..legacy import interfaces
-from ..utils.generic_utils import nearest_name, to_list, unpack_singleton
+from ..utils.generic_utils import nearest_name, unpack_singleton
 from . import checks, compiling, generators, loop
 from .container import Container
 from .loop import Dataset, FitPlan
+from .recall import training_graph
 
 _STREAM_ARGUMENTS = (
     "steps_per_epoch",
@@ -79,16 +80,22 @@ class Model(Container):
             self._deferred_compile = (optimizer, loss, metrics, loss_weights, sample_weight_mode)
             return
         chosen = optimizers.get(optimizer)
-        tensors = self._outputs_for_training()
-        masks = to_list(self.compute_mask(self.inputs, None), allow_tuple=True)
+        graph = training_graph(self)
         plans = compiling.plan_outputs(
-            tensors, self.output_names, masks, loss, metrics, loss_weights, sample_weight_mode
+            graph.outputs,
+            self.output_names,
+            graph.masks,
+            loss,
+            metrics,
+            loss_weights,
+            sample_weight_mode,
         )
-        added = self.losses
+        added = graph.gather(self, "losses")
         scalars = compiling.step_scalars(plans, added, weighted=False)
         self.optimizer = chosen
         self.loss, self.metrics = loss, metrics or []
         self.loss_weights, self.sample_weight_mode = loss_weights, sample_weight_mode
+        self._training_graph = graph
         self._plans = plans
         self._trained = [plan for plan in plans if plan.loss is not None]
         self._added_losses = added
@@ -101,9 +108,6 @@ class Model(Container):
         self._train_program: tuple[bool, Program] | None = None
         self._test_programs: dict[bool, Program] = {}
         self.stop_training = False
-
-    def _outputs_for_training(self) -> list[Any]:
-        return self.outputs
 
     @property
     def total_loss(self) -> Any:
@@ -147,7 +151,7 @@ class Model(Container):
             return current[1]
         state = self.optimizer.get_weights() if current is not None else None
         total, rest = self._step_scalars(weighted)
-        updates = list(self.updates) + list(
+        updates = self._training_graph.gather(self, "updates") + list(
             self.optimizer.get_updates(self._collected_trainable_weights, self.constraints, total)
         )
         if state:

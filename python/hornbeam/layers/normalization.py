@@ -41,6 +41,8 @@ class BatchNormalization(Layer):
         **kwargs: the keywords of `Layer`.
     """
 
+    call_depends_on_trainable = True
+
     @interfaces.legacy_batchnorm_support
     def __init__(
         self,
