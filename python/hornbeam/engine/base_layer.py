@@ -167,6 +167,8 @@ class Layer:
     # that is compiled after the attribute was changed then calls the layer anew.
     call_depends_on_trainable = False
     _trainable_when_called = True
+    # The first part of the weights' names where it is not the layer's own name: a wrapper's.
+    weight_scope: str | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         """Take the keywords that every layer has.
@@ -297,7 +299,9 @@ class Layer:
         dtype = dtype or K.floatx()
         initializer = initializers.get("glorot_uniform" if initializer is None else initializer)
         value = _initial_value(initializer, shape, dtype)
-        weight = K.variable(value, dtype=dtype, name=f"{self.name}/{name or 'weight'}:0")
+        weight = K.variable(
+            value, dtype=dtype, name=f"{self.weight_scope or self.name}/{name or 'weight'}:0"
+        )
         if tuple(weight.shape) != shape:
             raise ValueError(
                 f"Layer {self.name}: the initializer of {name!r} returned the shape "

@@ -80,6 +80,9 @@ class Bidirectional(Wrapper):
     def _wrapped(self) -> list[Any]:
         return [self.forward_layer, self.backward_layer]
 
+    def _scope_of(self, layer: Any) -> str:
+        return f"{self.name}/{layer.name}"
+
     def build(self, input_shape: Any) -> None:
         self._build_wrapped(input_shape)
         self.built = True

@@ -50,8 +50,13 @@ class Wrapper(Layer):
     def _build_wrapped(self, input_shape: Any) -> None:
         for layer in self._wrapped():
             if not layer.built:
+                layer.weight_scope = self._scope_of(layer)
                 layer.build(input_shape)
                 layer.built = True
+
+    def _scope_of(self, layer: Any) -> str:
+        """Return what the names of a wrapped layer's weights begin with."""
+        return self.name
 
     def _map_inputs(self, outer: Any, inner: Any) -> None:
         self._inner_inputs[tuple(to_list(outer, allow_tuple=True))] = to_list(inner)
