@@ -70,6 +70,8 @@ def get_file(
     path = f"{unpacked}.tar.gz" if untar else unpacked
     os.makedirs(os.path.dirname(path), exist_ok=True)
 
+    if untar and os.path.exists(unpacked) and not os.path.exists(path):
+        return unpacked  # the archive was thrown away, or the folder put there by hand
     if not _is_valid(path, file_hash, hash_algorithm, report=True):
         _fetch(origin, path, file_hash, hash_algorithm)
     if untar:

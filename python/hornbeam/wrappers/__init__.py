@@ -1,0 +1,1 @@
+"""Models as the estimators of other libraries."""
