@@ -10,7 +10,9 @@ use super::source::{Source, View};
 use super::{Act, Conv2d, Epilogue};
 use crate::dtype::Float;
 use crate::gemm::Simd;
-use crate::gemm::block::{Block, Layout, MC, bias_ptr, block, widest};
+use crate::gemm::block::{
+    Block, Layout, MC, bias_ptr, block, pack, packed_len, widest, with_scratch,
+};
 use crate::gemm::driver::{KC, SERIAL};
 use crate::gemm::tile::Seg;
 use crate::par::{self, SendPtr, split};
@@ -19,7 +21,7 @@ use crate::par::{self, SendPtr, split};
 const SEGS: usize = 32;
 
 /// The taps that contribute to every position of a phase: tap `(y, x)` starts `a + y * ay + x * ax`
-/// into the view and `b + y * by + x * bx` into the weights.
+/// into the view and at row `b + y * by + x * bx` of the weights.
 #[derive(Clone, Copy, Debug)]
 struct Taps {
     ny: usize,
@@ -62,11 +64,31 @@ struct Positions {
 struct Conv<'a, T> {
     source: Source<T>,
     weights: SendPtr<T>,
+    layout: Layout,
     /// Distance of images in the output.
     image: usize,
     out: SendPtr<T>,
     channels: usize,
     ep: Epilogue<'a, T>,
+    wide: usize,
+}
+
+/// Calls `f` with the weights, `k` rows of `n`, packed if the positions are worth it.
+unsafe fn with_weights<S: Simd, R>(
+    w: &[S::T],
+    (k, n): (usize, usize),
+    positions: usize,
+    f: impl FnOnce(SendPtr<S::T>, Layout, usize) -> R,
+) -> R {
+    let wide = widest(positions.min(4));
+    if n <= 2 * S::LANES || positions < 64 {
+        return f(SendPtr::from_const(w.as_ptr()), Layout::Rows(n), wide);
+    }
+    with_scratch::<S::T, R>(packed_len::<S>(k, n), |to| {
+        // SAFETY: the weights are `k x n`, and the buffer has the packed length.
+        unsafe { pack::<S>(w.as_ptr(), n, 1, k, n, wide, to.as_mut_ptr()) };
+        f(SendPtr::new(to.as_mut_ptr()), Layout::Panels(k), wide)
+    })
 }
 
 impl<T: Float> Conv<'_, T> {
@@ -124,7 +146,7 @@ impl<T: Float> Conv<'_, T> {
                     let seg = taps.seg(s);
                     segs[s - s0] = Seg {
                         a: seg.a + k0,
-                        b: seg.b + k0 * self.channels,
+                        b: seg.b + k0,
                     };
                 }
                 let last = chunk + 1 == chunks && p + 1 == blocks;
@@ -134,7 +156,7 @@ impl<T: Float> Conv<'_, T> {
                     segs: &segs[..s1 - s0],
                     seg_len: k1 - k0,
                     b: self.weights.get(),
-                    layout: Layout::Rows(self.channels),
+                    layout: self.layout,
                     c: self.out.get(),
                     n: self.channels,
                     accumulate: self.ep.accumulate || chunk > 0 || p > 0,
@@ -144,7 +166,7 @@ impl<T: Float> Conv<'_, T> {
                         std::ptr::null()
                     },
                     act: if last { self.ep.act } else { Act::None },
-                    wide: widest(a_rows.len()),
+                    wide: self.wide,
                 };
                 // SAFETY: the caller's promise.
                 unsafe { block::<S>(&block_args, a_rows, c_rows) };
@@ -216,47 +238,54 @@ pub(super) unsafe fn forward<S: Simd>(
     ep: &Epilogue<'_, S::T>,
 ) {
     let source = forward_source(g, x);
-    let conv = Conv {
-        source,
-        weights: SendPtr::from_const(w.as_ptr()),
-        image: g.oh * g.ow * g.co,
-        out: SendPtr::new(y.as_mut_ptr()),
-        channels: g.co,
-        ep: *ep,
+    let positions = g.n * g.oh * g.ow;
+    let body = |weights, layout, wide| {
+        let conv = Conv {
+            source,
+            weights,
+            layout,
+            image: g.oh * g.ow * g.co,
+            out: SendPtr::new(y.as_mut_ptr()),
+            channels: g.co,
+            ep: *ep,
+            wide,
+        };
+        let macs = g.y_len() * g.kh * g.kw * g.ci;
+        tasks(g.n, g.oh, g.oh * g.ow, macs, |images, (y0, y1)| {
+            let window = (y0 * g.sh, (y1 - 1) * g.sh + (g.kh - 1) * g.dh + 1);
+            // SAFETY: the view covers what the taps of the band's positions read; outputs of tasks
+            // are disjoint.
+            unsafe {
+                conv.source.with(images, window, |view| {
+                    let merge = g.dw == 1;
+                    let taps = Taps {
+                        ny: g.kh,
+                        nx: if merge { 1 } else { g.kw },
+                        a: 0,
+                        ay: (g.dh * view.row) as isize,
+                        ax: (g.dw * g.ci) as isize,
+                        b: 0,
+                        by: g.kw * g.ci,
+                        bx: g.ci,
+                        len: if merge { g.kw * g.ci } else { g.ci },
+                    };
+                    let at = Positions {
+                        y0,
+                        y1,
+                        nx: g.ow,
+                        ay: g.sh * view.row,
+                        ax: g.sw * g.ci,
+                        c: 0,
+                        cy: g.ow * g.co,
+                        cx: g.co,
+                    };
+                    conv.phase::<S>(view, images, &taps, &at);
+                });
+            }
+        });
     };
-    let macs = g.y_len() * g.kh * g.kw * g.ci;
-    tasks(g.n, g.oh, g.oh * g.ow, macs, |images, (y0, y1)| {
-        let window = (y0 * g.sh, (y1 - 1) * g.sh + (g.kh - 1) * g.dh + 1);
-        // SAFETY: the view covers what the taps of the band's positions read; outputs of tasks
-        // are disjoint.
-        unsafe {
-            conv.source.with(images, window, |view| {
-                let merge = g.dw == 1;
-                let taps = Taps {
-                    ny: g.kh,
-                    nx: if merge { 1 } else { g.kw },
-                    a: 0,
-                    ay: (g.dh * view.row) as isize,
-                    ax: (g.dw * g.ci) as isize,
-                    b: 0,
-                    by: g.kw * g.ci * g.co,
-                    bx: g.ci * g.co,
-                    len: if merge { g.kw * g.ci } else { g.ci },
-                };
-                let at = Positions {
-                    y0,
-                    y1,
-                    nx: g.ow,
-                    ay: g.sh * view.row,
-                    ax: g.sw * g.ci,
-                    c: 0,
-                    cy: g.ow * g.co,
-                    cx: g.co,
-                };
-                conv.phase::<S>(view, images, &taps, &at);
-            });
-        }
-    });
+    // SAFETY: the weights have this shape.
+    unsafe { with_weights::<S, _>(w, (g.kh * g.kw * g.ci, g.co), positions, body) };
 }
 
 /// One direction of the gradient to the input: a padded input coordinate is `q * stride + phase`,
@@ -319,47 +348,54 @@ pub(super) unsafe fn grad_input<S: Simd>(
         hp: qh + ey,
         wp: qw + ex,
     };
-    let conv = Conv {
-        source,
-        weights: SendPtr::from_const(turned.as_ptr()),
-        image: g.h * g.w * g.ci,
-        out: SendPtr::new(dx.as_mut_ptr()),
-        channels: g.ci,
-        ep: Epilogue::default(),
+    let positions = g.n * qh * qw;
+    let body = |weights, layout, wide| {
+        let conv = Conv {
+            source,
+            weights,
+            layout,
+            image: g.h * g.w * g.ci,
+            out: SendPtr::new(dx.as_mut_ptr()),
+            channels: g.ci,
+            ep: Epilogue::default(),
+            wide,
+        };
+        let macs = g.y_len() * g.kh * g.kw * g.ci;
+        tasks(g.n, qh, qh * qw, macs, |images, (b0, b1)| {
+            // SAFETY: the view covers what the taps of the band's positions read; outputs of tasks
+            // are disjoint.
+            unsafe {
+                conv.source.with(images, (b0, b1 + ey), |view| {
+                    for py in 0..g.sh {
+                        let v = Phase::new(py, g.kh, g.sh, g.dh, g.pad_top, g.h);
+                        let (y0, y1) = (b0.max(v.q0), b1.min(v.q0 + v.count));
+                        if y0 >= y1 {
+                            continue;
+                        }
+                        for px in 0..g.sw {
+                            let h = Phase::new(px, g.kw, g.sw, g.dw, g.pad_left, g.w);
+                            let taps = turned_taps(g, &view, (ey + y0 - b0, ex + h.q0), &v, &h);
+                            let row = y0 * g.sh + py - g.pad_top;
+                            let column = h.q0 * g.sw + px - g.pad_left.min(h.q0 * g.sw + px);
+                            let at = Positions {
+                                y0: 0,
+                                y1: y1 - y0,
+                                nx: h.count,
+                                ay: view.row,
+                                ax: g.co,
+                                c: (row * g.w + column) * g.ci,
+                                cy: g.sh * g.w * g.ci,
+                                cx: g.sw * g.ci,
+                            };
+                            conv.phase::<S>(view, images, &taps, &at);
+                        }
+                    }
+                });
+            }
+        });
     };
-    let macs = g.y_len() * g.kh * g.kw * g.ci;
-    tasks(g.n, qh, qh * qw, macs, |images, (b0, b1)| {
-        // SAFETY: the view covers what the taps of the band's positions read; outputs of tasks
-        // are disjoint.
-        unsafe {
-            conv.source.with(images, (b0, b1 + ey), |view| {
-                for py in 0..g.sh {
-                    let v = Phase::new(py, g.kh, g.sh, g.dh, g.pad_top, g.h);
-                    let (y0, y1) = (b0.max(v.q0), b1.min(v.q0 + v.count));
-                    if y0 >= y1 {
-                        continue;
-                    }
-                    for px in 0..g.sw {
-                        let h = Phase::new(px, g.kw, g.sw, g.dw, g.pad_left, g.w);
-                        let taps = turned_taps(g, &view, (ey + y0 - b0, ex + h.q0), &v, &h);
-                        let row = y0 * g.sh + py - g.pad_top;
-                        let column = h.q0 * g.sw + px - g.pad_left.min(h.q0 * g.sw + px);
-                        let at = Positions {
-                            y0: 0,
-                            y1: y1 - y0,
-                            nx: h.count,
-                            ay: view.row,
-                            ax: g.co,
-                            c: (row * g.w + column) * g.ci,
-                            cy: g.sh * g.w * g.ci,
-                            cx: g.sw * g.ci,
-                        };
-                        conv.phase::<S>(view, images, &taps, &at);
-                    }
-                }
-            });
-        }
-    });
+    // SAFETY: the weights have this shape.
+    unsafe { with_weights::<S, _>(turned, (g.kh * g.kw * g.co, g.ci), positions, body) };
 }
 
 /// The taps of a phase of the gradient to the input, seen from output `(y, x)` of the view.
@@ -370,7 +406,7 @@ fn turned_taps<T>(
     v: &Phase,
     h: &Phase,
 ) -> Taps {
-    let row = g.kw * g.co * g.ci;
+    let row = g.kw * g.co;
     let merge = g.sw == 1 && g.dw == 1;
     // Columns of the weights are reversed, so the last tap comes first.
     let last = h.first + h.taps.saturating_sub(1) * h.step;
@@ -381,9 +417,9 @@ fn turned_taps<T>(
         a: (y - v.e) * view.row + (x - e_last) * g.co,
         ay: -((v.de * view.row) as isize),
         ax: (h.de * g.co) as isize,
-        b: v.first * row + (g.kw - 1).saturating_sub(last) * g.co * g.ci,
+        b: v.first * row + (g.kw - 1).saturating_sub(last) * g.co,
         by: v.step * row,
-        bx: h.step * g.co * g.ci,
+        bx: h.step * g.co,
         len: if merge { h.taps * g.co } else { g.co },
     }
 }

@@ -112,7 +112,7 @@ unsafe fn group_rows<S: Simd>(
                             let (image, row) = (s / g.oh, s % g.oh);
                             segs[s - s0] = Seg {
                                 a: image * view.image + row * g.sh * view.row + k0 * g.sw * g.ci,
-                                b: ((i * g.oh + s) * g.ow + k0) * g.co,
+                                b: (i * g.oh + s) * g.ow + k0,
                             };
                         }
                         let block_args = Block {

@@ -290,6 +290,55 @@ pub(crate) unsafe fn pack<S: Simd>(
     }
 }
 
+struct CopyRows<T> {
+    from: *const T,
+    stride: usize,
+    rows: usize,
+    len: usize,
+    to: *mut T,
+}
+
+impl<T: Float> Body<T> for CopyRows<T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>>(self) {
+        for q in 0..self.rows {
+            // SAFETY: `copy_rows` promises that the rows are valid.
+            unsafe {
+                copy_row::<S>(
+                    self.from.add(q * self.stride),
+                    self.to.add(q * self.len),
+                    self.len,
+                );
+            }
+        }
+    }
+}
+
+/// Copies rows of `len` elements, `stride` apart, to lie close together.
+///
+/// # Safety
+/// The CPU has `S`; the rows are valid for reads and `to` for `rows * len` writes.
+pub(crate) unsafe fn copy_rows<S: Simd>(
+    from: *const S::T,
+    stride: usize,
+    rows: usize,
+    len: usize,
+    to: *mut S::T,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        S::call(CopyRows {
+            from,
+            stride,
+            rows,
+            len,
+            to,
+        })
+    }
+}
+
 /// The epilogue's bias as a pointer, null without one.
 pub(crate) fn bias_ptr<T>(ep: &Epilogue<'_, T>) -> *const T {
     ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr)

@@ -4,12 +4,14 @@
 //! `k` alone. A block is one chain of multiply-adds, a group adds its blocks in order, and `C` adds
 //! its groups in order. Groups may be computed by different threads.
 
-use super::block::{Block, Layout, bias_ptr, pack, packed_len, rows, widest, with_scratch};
+use super::block::{
+    Block, Layout, MC, bias_ptr, copy_rows, pack, packed_len, rows, widest, with_scratch,
+};
 use super::simd::Simd;
 use super::tile::Seg;
 use super::{Act, Epilogue};
 use crate::dtype::Float;
-use crate::par::{self, SendPtr};
+use crate::par::{self, SendPtr, split};
 
 /// The longest chain of multiply-adds.
 pub(crate) const KC: usize = 256;
@@ -102,7 +104,7 @@ unsafe fn grouped<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
         ..first
     };
     let group = |i: usize, buffer: SendPtr<S::T>| {
-        let mut part = g.stretch((par::split(g.k, count, i), par::split(g.k, count, i + 1)));
+        let mut part = g.stretch((split(g.k, count, i), split(g.k, count, i + 1)));
         if i > 0 {
             part.c = buffer;
             part.rsc = g.n;
@@ -141,7 +143,7 @@ unsafe fn combine<T: Float>(g: &Gemm<T>, ep: &Epilogue<'_, T>, buffers: usize, f
         g.m.min(par::num_threads())
     };
     par::run(parts, &|t| {
-        for i in par::split(g.m, parts, t)..par::split(g.m, parts, t + 1) {
+        for i in split(g.m, parts, t)..split(g.m, parts, t + 1) {
             // SAFETY: row `i` of `C` and of the buffers is this task's.
             unsafe {
                 let c = std::slice::from_raw_parts_mut(g.c.get().add(i * g.rsc), g.n);
@@ -183,10 +185,10 @@ unsafe fn tasks<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
     let (mt, nt) = grid::<S>(g, threads);
     par::run(mt * nt, &|t| {
         let (i, j) = (t / nt, t % nt);
-        let rows = (par::split(g.m, mt, i), par::split(g.m, mt, i + 1));
+        let rows = (split(g.m, mt, i), split(g.m, mt, i + 1));
         let unit = 2 * S::LANES;
         let units = g.n.div_ceil(unit);
-        let col = |j| (par::split(units, nt, j) * unit).min(g.n);
+        let col = |j| (split(units, nt, j) * unit).min(g.n);
         let cols = (col(j), col(j + 1));
         let ep = Epilogue {
             bias: ep.bias.map(|b| &b[cols.0..]),
@@ -217,56 +219,160 @@ fn grid<S: Simd>(g: &Gemm<S::T>, threads: usize) -> (usize, usize) {
     }
 }
 
+/// Elements of packed `B` that may stay in L2 while the rows pass by.
+const RESIDENT: usize = 256 * 1024;
+/// Rows of a transposed `A` that are gathered at a time.
+const MA: usize = 96;
+
+/// A product of one group on one thread.
+struct Part<'a, T> {
+    g: &'a Gemm<T>,
+    ep: &'a Epilogue<'a, T>,
+    blocks: usize,
+    wide: usize,
+    /// Whether blocks of `A` are copied together: its neighbours in `k` are far apart.
+    gathers: bool,
+}
+
 /// A product of one group on this thread.
 unsafe fn part<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
-    let wide = widest(g.m);
-    let packs = g.csb != 1 || (g.n > 512 && g.m > 64);
     let blocks = g.k.div_ceil(KC).max(1);
     let kc = g.k.div_ceil(blocks);
-    let len = if packs {
-        packed_len::<S>(kc, g.n.min(NC))
-    } else {
-        0
+    let gathers = g.rsa == 1 && g.csa > 2 * MA && g.m >= 8 && g.n > 2 * S::LANES;
+    let part = Part {
+        g,
+        ep,
+        blocks,
+        wide: widest(g.m),
+        gathers,
     };
-    let body = |buffer: *mut S::T| {
-        for p in 0..blocks {
-            let (k0, k1) = (par::split(g.k, blocks, p), par::split(g.k, blocks, p + 1));
-            let last = p + 1 == blocks;
-            for j in (0..g.n).step_by(if packs { NC } else { g.n }) {
-                let n = if packs { NC.min(g.n - j) } else { g.n };
-                // SAFETY: the block of `k` and the columns lie inside the operands.
-                unsafe {
-                    let b = g.b.get().add(k0 * g.rsb + j * g.csb);
-                    if packs {
-                        pack::<S>(b, g.rsb, g.csb, k1 - k0, n, wide, buffer);
+    // Rows of `B` far apart cost L1 and TLB misses for every tile; a copy pays after a few.
+    let packs = g.csb != 1 || (g.m > 24 && g.n > 2 * S::LANES);
+    let (a_len, whole) = (if gathers { MA * kc } else { 0 }, packed_len::<S>(g.k, g.n));
+    // SAFETY: the caller's promise; the buffers have the packed lengths.
+    unsafe {
+        if !packs && !gathers {
+            part.by_rows::<S>(std::ptr::null(), std::ptr::null_mut());
+        } else if !packs || whole <= RESIDENT {
+            let len = if packs { whole } else { 0 };
+            with_scratch::<S::T, _>(a_len + len, |buffer| {
+                let (a, b) = buffer.split_at_mut(a_len);
+                if packs {
+                    for p in 0..blocks {
+                        let to = b[packed_len::<S>(part.k(p).0, g.n)..].as_mut_ptr();
+                        part.pack::<S>(p, (0, g.n), to);
                     }
-                    let bias = if last { bias_ptr(ep) } else { std::ptr::null() };
-                    let block = Block {
-                        a: g.a.get().add(k0 * g.csa),
-                        csa: g.csa,
-                        segs: &[Seg { a: 0, b: 0 }],
-                        seg_len: k1 - k0,
-                        b: if packs { buffer } else { b },
-                        layout: if packs {
-                            Layout::Panels(k1 - k0)
-                        } else {
-                            Layout::Rows(g.rsb)
-                        },
-                        c: g.c.get().add(j),
-                        n,
-                        accumulate: ep.accumulate || p > 0,
-                        bias: if bias.is_null() { bias } else { bias.add(j) },
-                        act: if last { ep.act } else { Act::None },
-                        wide,
+                }
+                let b = if packs { b.as_ptr() } else { std::ptr::null() };
+                part.by_rows::<S>(b, a.as_mut_ptr());
+            });
+        } else {
+            with_scratch::<S::T, _>(a_len + packed_len::<S>(kc, g.n.min(NC)), |buffer| {
+                let (a, b) = buffer.split_at_mut(a_len);
+                part.by_blocks::<S>(b.as_mut_ptr(), a.as_mut_ptr());
+            });
+        }
+    }
+}
+
+impl<T: Float> Part<'_, T> {
+    /// The range of a block of `k`.
+    fn k(&self, p: usize) -> (usize, usize) {
+        (
+            split(self.g.k, self.blocks, p),
+            split(self.g.k, self.blocks, p + 1),
+        )
+    }
+
+    unsafe fn pack<S: Simd<T = T>>(&self, p: usize, (j0, j1): (usize, usize), to: *mut T) {
+        let (k0, k1) = self.k(p);
+        let g = self.g;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let b = g.b.get().add(k0 * g.rsb + j0 * g.csb);
+            pack::<S>(b, g.rsb, g.csb, k1 - k0, j1 - j0, self.wide, to);
+        }
+    }
+
+    /// A few rows at a time through all of `k`: `A` and `C` come from memory once. `packed` holds the
+    /// blocks of `B`, or is null.
+    unsafe fn by_rows<S: Simd<T = T>>(&self, packed: *const T, buffer: *mut T) {
+        let g = self.g;
+        for i in (0..g.m).step_by(MC) {
+            for p in 0..self.blocks {
+                let (k0, k1) = self.k(p);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let (b, layout) = if packed.is_null() {
+                        (g.b.get().cast_const().add(k0 * g.rsb), Layout::Rows(g.rsb))
+                    } else {
+                        (
+                            packed.add(packed_len::<S>(k0, g.n)),
+                            Layout::Panels(k1 - k0),
+                        )
                     };
-                    rows::<S>(&block, g.m, g.rsa, g.rsc);
+                    self.block::<S>(p, (i, (i + MC).min(g.m)), (0, g.n), b, layout, buffer);
                 }
             }
         }
-    };
-    if packs {
-        with_scratch::<S::T, _>(len, |buffer| body(buffer.as_mut_ptr()));
-    } else {
-        body(std::ptr::null_mut());
+    }
+
+    /// A block of `B` at a time, packed when its turn comes.
+    unsafe fn by_blocks<S: Simd<T = T>>(&self, packed: *mut T, buffer: *mut T) {
+        let g = self.g;
+        for p in 0..self.blocks {
+            let (k0, k1) = self.k(p);
+            for j in (0..g.n).step_by(NC) {
+                let columns = (j, (j + NC).min(g.n));
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.pack::<S>(p, columns, packed);
+                    let layout = Layout::Panels(k1 - k0);
+                    self.block::<S>(p, (0, g.m), columns, packed, layout, buffer);
+                }
+            }
+        }
+    }
+
+    /// Block `p` of `k` for some rows and columns; `b` points at the first of these.
+    unsafe fn block<S: Simd<T = T>>(
+        &self,
+        p: usize,
+        (i0, i1): (usize, usize),
+        (j0, j1): (usize, usize),
+        b: *const T,
+        layout: Layout,
+        buffer: *mut T,
+    ) {
+        let (g, ep) = (self.g, self.ep);
+        let (k0, k1) = self.k(p);
+        let last = p + 1 == self.blocks;
+        let step = if self.gathers { MA } else { i1 - i0 };
+        for i in (i0..i1).step_by(step) {
+            let m = step.min(i1 - i);
+            // SAFETY: the block lies inside the operands.
+            unsafe {
+                let a = g.a.get().add(i * g.rsa + k0 * g.csa);
+                if self.gathers {
+                    copy_rows::<S>(a, g.csa, k1 - k0, m, buffer);
+                }
+                let bias = if last { bias_ptr(ep) } else { std::ptr::null() };
+                let block = Block {
+                    a: if self.gathers { buffer } else { a },
+                    csa: if self.gathers { m } else { g.csa },
+                    segs: &[Seg { a: 0, b: 0 }],
+                    seg_len: k1 - k0,
+                    b,
+                    layout,
+                    c: g.c.get().add(i * g.rsc + j0),
+                    n: j1 - j0,
+                    accumulate: ep.accumulate || p > 0,
+                    bias: if bias.is_null() { bias } else { bias.add(j0) },
+                    act: if last { ep.act } else { Act::None },
+                    wide: self.wide,
+                };
+                rows::<S>(&block, m, g.rsa, g.rsc);
+            }
+        }
     }
 }

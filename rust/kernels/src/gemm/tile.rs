@@ -13,7 +13,7 @@ use crate::dtype::Float;
 pub(crate) struct Seg {
     /// Offset in `A`, relative to the row's.
     pub(crate) a: usize,
-    /// Offset in `B`.
+    /// Rows of `B` before it.
     pub(crate) b: usize,
 }
 
@@ -69,7 +69,7 @@ impl<T: Float, const NV: usize, const MR: usize, const TAIL: bool> Body<T>
             for seg in t.segs {
                 let rows: [*const T; MR] =
                     std::array::from_fn(|r| t.a.add(*t.a_rows.add(r) + seg.a));
-                let mut b = t.b.add(seg.b);
+                let mut b = t.b.add(seg.b * t.ldb);
                 let mut ka = 0;
                 for _ in 0..t.seg_len {
                     let bv = load_row::<S, NV, TAIL>(b, last);
