@@ -61,6 +61,40 @@ class _Failure:
         self.error = error
 
 
+class _Batch:
+    """In a channel: a batch in the making, and the end of the epoch if it is the last one."""
+
+    def __init__(self, future: Future, end: _EpochEnd | None) -> None:
+        self.future = future
+        self.end = end
+
+
+class _EpochEnd:
+    """The meeting of maker and consumer at the end of an epoch.
+
+    The sequence's `on_epoch_end` runs when the epoch's last batch has been taken, not when it was
+    made: a sequence that is read in part, or again later, is in a state that does not depend on how
+    far ahead the workers had come.
+    """
+
+    def __init__(self) -> None:
+        self._taken = threading.Event()
+        self._done = threading.Event()
+
+    def wait_until_taken(self) -> None:
+        self._taken.wait()
+
+    def take(self) -> None:
+        """Say that the last batch is taken, and wait for `on_epoch_end`."""
+        self._taken.set()
+        self._done.wait()
+
+    def finish(self) -> None:
+        """Let everybody go on."""
+        self._taken.set()
+        self._done.set()
+
+
 class _Channel:
     """A bounded queue that can be closed: whoever waits on it then goes on."""
 
@@ -176,6 +210,7 @@ class OrderedEnqueuer(SequenceEnqueuer):
         self.queue: _Channel | None = None
         self._runner: threading.Thread | None = None
         self._executor: Executor | None = None
+        self._end = _EpochEnd()
         self._seed = 0
 
     def start(
@@ -199,9 +234,10 @@ class OrderedEnqueuer(SequenceEnqueuer):
         channel, self.queue = self.queue, None
         if channel is None:
             return
-        for future in channel.close():
-            if isinstance(future, Future):
-                future.cancel()
+        for item in channel.close():
+            if isinstance(item, _Batch):
+                item.future.cancel()
+        self._end.finish()
         if self._runner is not None:
             self._runner.join(timeout)
         if self._executor is not None:
@@ -217,7 +253,9 @@ class OrderedEnqueuer(SequenceEnqueuer):
             try:
                 if isinstance(item, _Failure):
                     raise item.error
-                batch = item.result()
+                batch = item.future.result()
+                if item.end is not None:
+                    item.end.take()
             except BrokenProcessPool as error:
                 self.stop()
                 raise WorkerError(
@@ -263,15 +301,23 @@ class OrderedEnqueuer(SequenceEnqueuer):
                 if self.shuffle:
                     order_source.shuffle(order)
                 futures = []
+                self._end = _EpochEnd()
                 for index in order:
                     futures.append(self._submit(index))
-                    if not channel.put(futures[-1]):
+                    last = len(futures) == len(order)
+                    if not channel.put(_Batch(futures[-1], self._end if last else None)):
                         return
+                self._end.wait_until_taken()
+                if self.queue is not channel:
+                    return
                 epoch += 1
                 self._end_epoch(futures, epoch)
+                self._end.finish()
         except BaseException as error:
             # After stop() the channel is closed and takes nothing: then nobody is to be told.
             channel.put(_Failure(error))
+        finally:
+            self._end.finish()
 
     def _end_epoch(self, futures: list[Future], epoch: int) -> None:
         # No batch of this epoch may see the state that on_epoch_end leaves.

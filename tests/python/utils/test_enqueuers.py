@@ -292,3 +292,14 @@ def test_get_before_start():
 
 def test_a_sequence_can_be_iterated_over():
     assert [i for i, _ in Counting(4, 0)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("taken", [0, 2, 5, 6, 8, 12])
+def test_an_epoch_ends_when_its_last_batch_is_taken(taken):
+    """However far ahead the workers are: what a later run finds depends on what was taken alone."""
+    sequence = Counting(delay=0)
+    with OrderedEnqueuer(sequence) as enqueuer:
+        enqueuer.start(workers=3, max_q_size=30)
+        take(enqueuer.get(), taken)
+        time.sleep(0.02)
+    assert sequence.epoch == taken // 6
