@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -169,7 +170,7 @@ def _load(data: Any, kind: str, custom_objects: Mapping[str, Any] | None, what: 
     code = data[0] if isinstance(data, (list, tuple)) else data
     globs = _globals_of.get(code)
     if globs is None:
-        globs = {"K": K, "np": np, **(custom_objects or {})}
+        globs = {"__builtins__": builtins, "K": K, "np": np, **(custom_objects or {})}
     return func_load_checked(_tuples(data), globs=globs, what=what)
 
 

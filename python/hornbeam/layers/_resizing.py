@@ -36,12 +36,6 @@ class _Spatial(Layer):
 
 class _UpSampling(_Spatial):
     def __init__(self, size: Any, data_format: str | None, **kwargs: Any) -> None:
-        interpolation = kwargs.pop("interpolation", "nearest")
-        if interpolation != "nearest":
-            raise ValueError(
-                f"{type(self).__name__}: interpolation {interpolation!r} is not available; "
-                "expected 'nearest'"
-            )
         super().__init__(**kwargs)
         self.size = conv_utils.normalize_tuple(size, self._rank, "size")
         self.data_format = conv_utils.normalize_data_format(data_format)
@@ -89,14 +83,26 @@ class UpSampling2D(_UpSampling):
     Args:
         size: an integer or two, how often each row and each column is repeated.
         data_format: 'channels_last' or 'channels_first'; the configured one by default.
+        interpolation: 'nearest', the only one there is.
         **kwargs: the keywords of `Layer`.
     """
 
     _rank = 2
 
     @interfaces.legacy_upsampling2d_support
-    def __init__(self, size: Any = (2, 2), data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        size: Any = (2, 2),
+        data_format: str | None = None,
+        interpolation: str = "nearest",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(size, data_format, **kwargs)
+        if interpolation != "nearest":
+            raise ValueError(
+                f"UpSampling2D: interpolation {interpolation!r} is not available; "
+                "expected 'nearest'"
+            )
 
     def call(self, inputs: Any) -> Any:
         return K.resize_images(inputs, *self.size, self.data_format)
