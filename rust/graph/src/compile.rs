@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::literal::Literal;
 use crate::node::Tensor;
 use crate::op::{Op, VarId};
+use crate::passes;
 use crate::program::{Program, Value};
 use crate::specialise::specialise;
 
@@ -62,6 +63,5 @@ pub fn compile(
     evaluator: &dyn Evaluator,
     options: Options,
 ) -> Result<Program> {
-    let _ = options;
-    specialise(request, evaluator)
+    passes::run(specialise(request, evaluator)?, options)
 }

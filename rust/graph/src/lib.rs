@@ -3,6 +3,7 @@
 pub mod autodiff;
 pub mod build;
 pub mod compile;
+mod display;
 pub mod dtype;
 pub mod error;
 pub mod literal;
@@ -10,9 +11,11 @@ mod names;
 pub mod node;
 pub mod op;
 pub mod ops;
+mod passes;
 pub mod program;
 pub mod shape;
 mod specialise;
+pub mod verify;
 
 pub use dtype::DType;
 pub use error::{GraphError, Result};

@@ -173,7 +173,7 @@ pub(super) fn grad_moments(axes: &[usize], g: &Backward<'_>) -> Grads {
         let share = |t: &Tensor| b.expand_reduced(&b.div(t, &n)?, x, axes);
         let from_variance = |d: &Tensor| {
             let centred = b.sub(x, &b.expand_reduced(&g.y(0), x, axes)?)?;
-            b.mul(&centred, &b.scale(&share(d)?, 2.0)?)
+            b.mul(&centred, &share(&b.scale(d, 2.0)?)?)
         };
         match (g.grad(0), g.grad(1)) {
             (Some(mean), Some(variance)) => b.add(&from_variance(variance)?, &share(mean)?),

@@ -1,0 +1,43 @@
+//! Passes: programs to better programs that compute the same.
+//!
+//! Each pass walks a program in order and emits a new one ([`emit::Emitter`]), which finds common
+//! sub-expressions as it grows. What nothing needs any more is dropped at the end of each.
+
+mod emit;
+mod epilogue;
+mod fuse;
+mod simplify;
+
+use crate::compile::Options;
+use crate::error::Result;
+use crate::program::Program;
+use crate::verify::verify;
+
+/// Runs the passes over a specialised program.
+///
+/// # Errors
+/// When a pass breaks an invariant, which is a fault of this library.
+pub(crate) fn run(mut program: Program, options: Options) -> Result<Program> {
+    type Pass = fn(&Program) -> Result<Program>;
+    let clean: [(&'static str, Pass); 1] = [("simplify", simplify::clean)];
+    let fusing: [(&'static str, Pass); 4] = [
+        ("expand", simplify::expand),
+        ("simplify", simplify::clean),
+        ("epilogue", epilogue::run),
+        ("fuse", fuse::run),
+    ];
+    if options.verify {
+        verify(&program, "specialise")?;
+    }
+    let passes: &[(&'static str, Pass)] = if options.fuse { &fusing } else { &clean };
+    for (name, pass) in passes {
+        program = pass(&program)?;
+        if options.verify {
+            verify(&program, name)?;
+        }
+    }
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests;
