@@ -80,7 +80,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Tuning {
             one_round_bytes: 64 << 10,
-            piece_bytes: 128 << 10,
+            piece_bytes: 512 << 10,
             direct_ranks: 16,
             spin: Duration::from_micros(50),
             early_bytes: 1 << 30,

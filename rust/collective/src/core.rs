@@ -166,7 +166,7 @@ impl Core {
         let mut moved = self.write(now)?;
         let Core { links, work, .. } = self;
         for (at, link) in links.iter_mut().enumerate() {
-            if readable.is_none_or(|readable| readable[at]) {
+            if readable.is_none_or(|readable| readable[at]) || link.has_staged() {
                 moved |= link.read(work, now)?;
             }
         }

@@ -161,6 +161,11 @@ impl Link {
         }
     }
 
+    /// Whether bytes have been read that no readiness of the socket will tell of.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
     /// Whether its silence means nothing because this rank does not listen.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
