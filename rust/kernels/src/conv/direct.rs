@@ -80,7 +80,7 @@ unsafe fn with_weights<S: Simd, R>(
     positions: usize,
     f: impl FnOnce(SendPtr<S::T>, Layout, usize) -> R,
 ) -> R {
-    let wide = widest(positions.min(4));
+    let wide = widest(positions);
     if n <= 2 * S::LANES || positions < 64 {
         return f(SendPtr::from_const(w.as_ptr()), Layout::Rows(n), wide);
     }

@@ -53,8 +53,8 @@ pub(crate) enum Layout {
 pub(crate) fn widest(m: usize) -> usize {
     match m {
         0 | 1 => 8,
-        2 | 3 => 4,
-        _ => 2,
+        2..=6 => 4,
+        _ => 3,
     }
 }
 
@@ -66,7 +66,7 @@ fn panel<S: Simd>(left: usize, wide: usize) -> usize {
         (4, 4..) if many => 4,
         (8, 4..) => 4,
         (_, 1) => 1,
-        (_, 3) if many => 3,
+        (3, 3 | 5..) | (_, 3) if many => 3,
         _ => 2,
     }
 }
@@ -187,6 +187,11 @@ impl<T: Float> Body<T> for Pack<T> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>>(self) {
         let p = self;
+        if p.csb == 1 {
+            // SAFETY: `pack`'s promise.
+            unsafe { p.copy::<S>() };
+            return;
+        }
         let mut j = 0;
         while j < p.n {
             let (nv, cols) = next_panel::<S>(p.n - j, p.wide);
@@ -195,11 +200,7 @@ impl<T: Float> Body<T> for Pack<T> {
             unsafe {
                 let to = p.to.add(j * p.k);
                 let from = p.b.add(j * p.csb);
-                if p.csb == 1 {
-                    for q in 0..p.k {
-                        copy_row::<S>(from.add(q * p.rsb), to.add(q * width), cols);
-                    }
-                } else if p.rsb == 1 {
+                if p.rsb == 1 {
                     transpose_panel::<S>(from, p.csb, to, width, p.k, cols);
                 } else {
                     for q in 0..p.k {
@@ -210,6 +211,25 @@ impl<T: Float> Body<T> for Pack<T> {
                 }
             }
             j += cols;
+        }
+    }
+}
+
+impl<T: Float> Pack<T> {
+    /// Packs a row-major matrix, reading it row by row.
+    #[inline(always)]
+    unsafe fn copy<S: Simd<T = T>>(&self) {
+        for q in 0..self.k {
+            let mut j = 0;
+            while j < self.n {
+                let (nv, cols) = next_panel::<S>(self.n - j, self.wide);
+                // SAFETY: `pack` promises that `b` holds the matrix and `to` the panels.
+                unsafe {
+                    let to = self.to.add(j * self.k + q * nv * S::LANES);
+                    copy_row::<S>(self.b.add(q * self.rsb + j), to, cols);
+                }
+                j += cols;
+            }
         }
     }
 }
