@@ -194,12 +194,92 @@ def _merges() -> list[LayerCase]:
     return cases
 
 
+def _recurrent() -> list[LayerCase]:
+    cases = []
+    for layer in ("SimpleRNN", "LSTM", "GRU"):
+        short = layer.lower()
+        cases += [
+            _case(short, layer, (6, 4), units=5),
+            _case(f"{short}_sequences", layer, (6, 4), units=5, return_sequences=True),
+            _case(f"{short}_backwards", layer, (6, 4), units=3, go_backwards=True),
+            _case(f"{short}_no_bias", layer, (3, 2), units=17, use_bias=False),
+            _case(f"{short}_relu", layer, (4, 3), units=5, activation="relu"),
+        ]
+        inner = _case(short, layer, (5, 3), units=4, return_sequences=True)
+        for mode in ("concat", "sum", "mul", "ave"):
+            wrapped = {"merge_mode": mode}
+            name = f"bidirectional_{short}_{mode}"
+            cases.append(LayerCase(name, "Bidirectional", ((5, 3),), wrapped, inner=inner))
+    for layer in ("LSTM", "GRU"):
+        name = f"{layer.lower()}_sigmoid"
+        cases.append(_case(name, layer, (6, 4), units=5, recurrent_activation="sigmoid"))
+    dense = _case("dense", "Dense", (4,), units=3, activation="tanh")
+    conv = _case("conv", "Conv2D", (5, 4, 2), filters=3, kernel_size=2)
+    cases += [
+        LayerCase("time_distributed_dense", "TimeDistributed", ((5, 4),), inner=dense),
+        LayerCase("time_distributed_conv", "TimeDistributed", ((3, 5, 4, 2),), inner=conv),
+    ]
+    return cases
+
+
+def _reshaping() -> list[LayerCase]:
+    first = {"data_format": "channels_first"}
+    return [
+        _case("up_sampling1d", "UpSampling1D", (4, 3), size=3),
+        _case("up_sampling2d", "UpSampling2D", (3, 4, 2), size=(2, 3)),
+        _case("up_sampling2d_first", "UpSampling2D", (2, 3, 4), **first),
+        _case("up_sampling3d", "UpSampling3D", (2, 3, 2, 2), size=(1, 2, 3)),
+        _case("zero_padding1d", "ZeroPadding1D", (4, 3), padding=(2, 1)),
+        _case("zero_padding2d", "ZeroPadding2D", (3, 4, 2), padding=((1, 0), (2, 3))),
+        _case("zero_padding2d_first", "ZeroPadding2D", (2, 3, 4), padding=(1, 2), **first),
+        _case("zero_padding3d", "ZeroPadding3D", (2, 3, 2, 2), padding=(1, 0, 2)),
+        _case("cropping1d", "Cropping1D", (6, 3), cropping=(2, 1)),
+        _case("cropping2d", "Cropping2D", (5, 6, 2), cropping=((1, 0), (2, 1))),
+        _case("cropping2d_first", "Cropping2D", (2, 5, 6), cropping=(1, 2), **first),
+        _case("cropping3d", "Cropping3D", (4, 5, 4, 2), cropping=((1, 0), (1, 2), (0, 1))),
+    ]
+
+
+def _further() -> list[LayerCase]:
+    up, separable = {"filters": 4, "kernel_size": 3}, {"filters": 5, "kernel_size": (3, 2)}
+    return [
+        _case("conv3d_valid", "Conv3D", (5, 4, 5, 2), filters=3, kernel_size=(2, 3, 2)),
+        _case("conv3d_same", "Conv3D", (5, 4, 3, 2), filters=3, kernel_size=2, padding="same"),
+        _case("conv3d_stride", "Conv3D", (6, 5, 4, 2), filters=3, kernel_size=2, strides=(2, 1, 2)),
+        _case("conv2d_transpose_valid", "Conv2DTranspose", (4, 5, 3), **up),
+        _case("conv2d_transpose_same", "Conv2DTranspose", (4, 5, 3), **up, padding="same"),
+        _case("conv2d_transpose_stride", "Conv2DTranspose", (4, 5, 3), **up, strides=2),
+        _case(
+            "conv2d_transpose_stride_same",
+            "Conv2DTranspose",
+            (4, 3, 3),
+            **up,
+            strides=(2, 3),
+            padding="same",
+        ),
+        _case("separable_conv2d", "SeparableConv2D", (6, 5, 3), **separable, depth_multiplier=2),
+        _case("separable_conv2d_same", "SeparableConv2D", (6, 5, 3), **separable, padding="same"),
+        _case("leaky_relu", "LeakyReLU", (9,), alpha=0.2),
+        _case("elu_layer", "ELU", (9,), alpha=0.7),
+        _case("thresholded_relu", "ThresholdedReLU", (9,), theta=0.4),
+        _case("prelu", "PReLU", (4, 3)),
+        _case("prelu_shared", "PReLU", (4, 5, 3), shared_axes=[1, 2]),
+        _case("gaussian_noise_inference", "GaussianNoise", (9,), stddev=0.5),
+        _case("gaussian_dropout_inference", "GaussianDropout", (9,), rate=0.5),
+        _case("spatial_dropout1d_inference", "SpatialDropout1D", (5, 3), rate=0.5),
+        _case("spatial_dropout2d_inference", "SpatialDropout2D", (5, 4, 3), rate=0.5),
+    ]
+
+
 LAYERS: tuple[LayerCase, ...] = (
     *_core(),
     *_convolutions(),
     *_pools(),
     *_normalizations(),
     *_merges(),
+    *_reshaping(),
+    *_further(),
+    *_recurrent(),
 )
 
 #: Loss name -> how its targets and predictions are drawn (see `make_golden.loss_data`).

@@ -67,23 +67,54 @@ def save(group: str, arrays: dict[str, Arrays]) -> None:
 
 
 def keep_checkpoints(
-    arrays: Arrays, prefix: str, weights: list[np.ndarray], step: Callable[[list, int], list]
+    arrays: Arrays,
+    prefix: str,
+    weights: list[np.ndarray],
+    step: Callable[[list, int], list],
+    kept: int | None = None,
 ) -> None:
-    """Run `step` from `weights` and keep what they are after each of CHECKPOINTS."""
+    """Run `step` from `weights` and keep the first `kept` of them after each of CHECKPOINTS."""
     for i in range(1, CHECKPOINTS[-1] + 1):
         weights = step(weights, i - 1)
         if i in CHECKPOINTS:
-            arrays |= {f"{prefix}w{j}@{i}": np.asarray(w) for j, w in enumerate(weights)}
+            arrays |= {f"{prefix}w{j}@{i}": np.asarray(w) for j, w in enumerate(weights[:kept])}
 
 
 # Layers.
 
 
+# Keras 3 has another hard_sigmoid, and its tanh on JAX answers float64 with float32. Registered,
+# because Bidirectional copies the layer it wraps through its config.
+
+
+@keras.saving.register_keras_serializable()
+def hard_sigmoid(x):
+    return formulas.hard_sigmoid(x)
+
+
+@keras.saving.register_keras_serializable()
+def tanh(x):
+    return jnp.tanh(x)
+
+
 def translated(case: LayerCase) -> keras.layers.Layer:
     """The Keras 3 layer that computes what Keras 2 means by the case."""
-    # Keras 3 has another hard_sigmoid, and its tanh on JAX answers float64 with float32.
-    replaced = {"hard_sigmoid": formulas.hard_sigmoid, "tanh": jnp.tanh}
-    config = {k: replaced.get(v, v) if "activation" in k else v for k, v in case.config.items()}
+    if case.layer == "ThresholdedReLU":
+        theta = case.config["theta"]
+        return keras.layers.Activation(lambda x: x * (x > theta))
+    given = dict(case.config)
+    if case.layer in ("SimpleRNN", "LSTM", "GRU"):
+        given.setdefault("activation", "tanh")
+    if case.layer in ("LSTM", "GRU"):
+        given.setdefault("recurrent_activation", "hard_sigmoid")
+    if case.layer == "GRU":
+        given["reset_after"] = False
+    if case.layer == "LeakyReLU":
+        given["negative_slope"] = given.pop("alpha")
+    if case.inner is not None:
+        given["layer"] = translated(case.inner)
+    replaced = {"hard_sigmoid": hard_sigmoid, "tanh": tanh}
+    config = {k: replaced.get(v, v) if "activation" in k else v for k, v in given.items()}
     if case.layer.startswith("AveragePooling"):
         config.setdefault("pool_size", 2)
     return getattr(keras.layers, case.layer)(**config)
@@ -145,7 +176,8 @@ def layer_arrays(case: LayerCase) -> Arrays:
             (_, state), g = gradient(now, state)
             return [w - LAYER_RATE * d for w, d in zip(now, g, strict=True)] + list(state)
 
-        keep_checkpoints(arrays, "", trainable + other, step)
+        # Keras 3 appends the states of its random generators, which are no weights.
+        keep_checkpoints(arrays, "", trainable + other, step, kept=len(layer.weights))
     return arrays
 
 

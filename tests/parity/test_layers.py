@@ -17,12 +17,18 @@ TRAINED = [
 ]
 
 
+def make(case: LayerCase):
+    """The case's layer, and the one it wraps."""
+    wrapped = () if case.inner is None else (make(case.inner),)
+    return getattr(keras.layers, case.layer)(*wrapped, **case.config)
+
+
 def build(case: LayerCase):
     """The case's layer with the reference's weights, called on inputs of its shapes."""
     arrays = golden("layers", case.name)
     dtype = "float32" if case.vocabulary is None else "int32"
     inputs = [keras.layers.Input(shape=s, dtype=dtype) for s in case.shapes]
-    layer = getattr(keras.layers, case.layer)(**case.config)
+    layer = make(case)
     outputs = layer(inputs if len(inputs) > 1 else inputs[0])
     layer.set_weights(numbered(arrays, "w"))
     return inputs, layer, outputs, arrays
