@@ -199,10 +199,12 @@ def normalize_batch_in_training(
     x = to_float(x)
     axes = sorted(normalize_axis(a, x.ndim) for a in reduction_axes)
     mean, variance = _core.moments(x, axes)
-    parts = [
-        None if part is None else _spread(part, x, axes) for part in (mean, variance, beta, gamma)
-    ]
-    return batch_normalization(x, *parts, epsilon=epsilon), mean, variance
+    shift = None if beta is None else _spread(beta, x, axes)
+    scale = None if gamma is None else _spread(gamma, x, axes)
+    normed = batch_normalization(
+        x, _spread(mean, x, axes), _spread(variance, x, axes), shift, scale, epsilon
+    )
+    return normed, mean, variance
 
 
 def batch_normalization(

@@ -17,6 +17,10 @@ import numpy as np
 from .. import backend as K
 from ..legacy import interfaces
 from ..utils.generic_utils import has_arg, nearest_name, to_list, unpack_singleton
+from .input_spec import InputSpec
+from .node import Node
+
+__all__ = ["InputSpec", "Layer", "Node", "scope", "set_weights_checked", "to_snake_case"]
 
 _KEYWORDS = (
     "input_shape",
@@ -28,125 +32,6 @@ _KEYWORDS = (
     "weights",
     "input_dtype",
 )
-
-
-class InputSpec:
-    """What a layer expects of one of its inputs; None stands for anything.
-
-    Attributes:
-        dtype: type of the elements.
-        shape: the whole shape, None where a size does not matter.
-        ndim: the number of axes.
-        max_ndim: the greatest number of axes.
-        min_ndim: the least number of axes.
-        axes: axis -> size.
-    """
-
-    def __init__(
-        self,
-        dtype: str | None = None,
-        shape: Sequence[int | None] | None = None,
-        ndim: int | None = None,
-        max_ndim: int | None = None,
-        min_ndim: int | None = None,
-        axes: dict[int, int] | None = None,
-    ) -> None:
-        """Keep the expectations; `shape` implies `ndim`."""
-        self.dtype = dtype
-        self.shape = shape
-        self.ndim = len(shape) if shape is not None else ndim
-        self.max_ndim = max_ndim
-        self.min_ndim = min_ndim
-        self.axes = axes or {}
-
-    def __repr__(self) -> str:
-        told = {k: v for k, v in vars(self).items() if v not in (None, {})}
-        return f"InputSpec({', '.join(f'{k}={v!r}' for k, v in told.items())})"
-
-    def problem(self, x: Any) -> str | None:
-        """Say what is wrong with the tensor `x`, or None when it fits."""
-        shape = K.int_shape(x) or ()
-        ndim = len(shape)
-        if self.ndim is not None and ndim != self.ndim:
-            return f"expected ndim={self.ndim}, found ndim={ndim}"
-        if self.max_ndim is not None and ndim > self.max_ndim:
-            return f"expected max_ndim={self.max_ndim}, found ndim={ndim}"
-        if self.min_ndim is not None and ndim < self.min_ndim:
-            return f"expected min_ndim={self.min_ndim}, found ndim={ndim}"
-        if self.dtype is not None and K.dtype(x) != self.dtype:
-            return f"expected dtype={self.dtype}, found dtype={K.dtype(x)}"
-        for axis, size in self.axes.items():
-            if size is not None and shape[int(axis)] not in (size, None):
-                return (
-                    f"expected axis {axis} of input shape to have value {size} "
-                    f"but got shape {shape}"
-                )
-        for expected, found in zip(self.shape or (), shape, strict=False):
-            if expected is not None and found is not None and expected != found:
-                return f"expected shape={tuple(self.shape or ())}, found shape={shape}"
-        return None
-
-
-class Node:
-    """One call of a layer: from where its inputs came and what came out.
-
-    A node puts itself on the lists of the layer called (`inbound_nodes`) and of the layers that
-    feed it (`outbound_nodes`). Attributes are the constructor's arguments.
-    """
-
-    def __init__(
-        self,
-        outbound_layer: Layer,
-        inbound_layers: list[Layer],
-        node_indices: list[int],
-        tensor_indices: list[int],
-        input_tensors: list[Any],
-        output_tensors: list[Any],
-        input_masks: list[Any],
-        output_masks: list[Any],
-        input_shapes: list[Any],
-        output_shapes: list[Any],
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
-        """Record a call.
-
-        Args:
-            outbound_layer: the layer called.
-            inbound_layers: the layers whose outputs are the inputs.
-            node_indices: for each input, which node of its layer it comes from.
-            tensor_indices: for each input, which output of that node it is.
-            input_tensors: the inputs.
-            output_tensors: the outputs.
-            input_masks: masks of the inputs, None where there is none.
-            output_masks: masks of the outputs, None where there is none.
-            input_shapes: shapes of the inputs.
-            output_shapes: shapes of the outputs.
-            arguments: further keyword arguments of the call.
-        """
-        self.outbound_layer = outbound_layer
-        self.inbound_layers = inbound_layers
-        self.node_indices = node_indices
-        self.tensor_indices = tensor_indices
-        self.input_tensors = input_tensors
-        self.output_tensors = output_tensors
-        self.input_masks = input_masks
-        self.output_masks = output_masks
-        self.input_shapes = input_shapes
-        self.output_shapes = output_shapes
-        self.arguments = arguments or {}
-        for layer in inbound_layers:
-            if layer is not None:
-                layer.outbound_nodes.append(self)
-        outbound_layer.inbound_nodes.append(self)
-
-    def get_config(self) -> dict[str, Any]:
-        """Describe the connections by the names of the layers."""
-        return {
-            "outbound_layer": self.outbound_layer.name if self.outbound_layer else None,
-            "inbound_layers": [layer.name if layer else None for layer in self.inbound_layers],
-            "node_indices": self.node_indices,
-            "tensor_indices": self.tensor_indices,
-        }
 
 
 class Layer:
@@ -307,8 +192,9 @@ class Layer:
                 f"Layer {self.name}: the initializer of {name!r} returned the shape "
                 f"{tuple(weight.shape)}, expected {shape}"
             )
-        if regularizer is not None:
-            self.add_loss(regularizers.get(regularizer)(weight))
+        penalty = regularizers.get(regularizer)
+        if penalty is not None:
+            self.add_loss(penalty(weight))
         if constraint is not None:
             self.constraints[weight] = constraints.get(constraint)
         (self._trainable_weights if trainable else self._non_trainable_weights).append(weight)
@@ -458,7 +344,8 @@ class Layer:
     ) -> None:
         """Record a call in a new `Node` and write the history into the outputs."""
         inputs, outputs = to_list(input_tensors), to_list(output_tensors)
-        histories = [getattr(x, "_keras_history", (None, None, None)) for x in inputs]
+        unknown = (None, None, None)
+        histories: list[Any] = [getattr(x, "_keras_history", unknown) for x in inputs]
         Node(
             self,
             inbound_layers=[h[0] for h in histories],
@@ -722,11 +609,14 @@ def _shapes_of(inputs: Any) -> list[tuple[int | None, ...]]:
 
 def _masks_of(inputs: Any) -> Any:
     """Return the masks that came with tensors: one, or a list for a list."""
-    masks = []
+    masks: list[Any] = []
     for x in to_list(inputs):
         history = getattr(x, "_keras_history", None)
-        node = history[0].inbound_nodes[history[1]] if history else None
-        masks.append(node.output_masks[history[2]] if node else None)
+        if history is None:
+            masks.append(None)
+        else:
+            layer, node_index, tensor_index = history
+            masks.append(layer.inbound_nodes[node_index].output_masks[tensor_index])
     return masks if isinstance(inputs, list) and len(masks) > 1 else masks[0]
 
 

@@ -320,7 +320,7 @@ class Container(Layer):
             raise ValueError(
                 f"Model {self.name} has {len(self.inputs)} inputs, got the shapes {shapes}"
             )
-        known = {x: tuple(s) for x, s in zip(self.inputs, shapes, strict=True)}
+        known: dict[Any, Any] = {x: tuple(s) for x, s in zip(self.inputs, shapes, strict=True)}
         for node in self.graph.nodes():
             if not node.inbound_layers:
                 for x in node.output_tensors:

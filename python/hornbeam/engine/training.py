@@ -44,6 +44,10 @@ class Model(Container):
         history: the record of the latest `fit`.
     """
 
+    history: Any
+    stop_training: bool
+    _predict_program: Program | None = None
+
     def compile(
         self,
         optimizer: Any,
@@ -183,7 +187,7 @@ class Model(Container):
 
     def _make_predict_function(self) -> Program:
         """Return the prediction step, compiling it when needed."""
-        program = self.__dict__.get("_predict_program")
+        program = self._predict_program
         if program is None:
             outputs = list(self.outputs)
             function = K.function(
