@@ -34,7 +34,9 @@ def abs(x: Any) -> Tensor:
 def sqrt(x: Any) -> Tensor:
     """Return the square root of each element; a negative element counts as 0."""
     x = to_float(x)
-    return _core.unary("sqrt", _core.binary("max", x, as_tensor(0.0, x.dtype)))
+    zero = as_tensor(0.0, x.dtype)
+    # A choice, not a maximum: where nothing is taken the gradient is 0, not 0 times infinity.
+    return _core.unary("sqrt", _core.select(_core.binary("lt", x, zero), zero, x))
 
 
 def exp(x: Any) -> Tensor:

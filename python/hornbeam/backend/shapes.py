@@ -187,7 +187,8 @@ def batch_flatten(x: Any) -> Tensor:
     x = as_tensor(x)
     rest = x.shape[1:]
     if None in rest:
-        return _core.reshape(x, [dim(x, 0), -1])
+        size = _core.reduce("prod", _core.slice(_core.shape_of(x), [(1, None, 1)]))
+        return _core.reshape(x, [dim(x, 0), size])
     return _core.reshape(x, [dim(x, 0), int(np.prod(rest, dtype=np.int64))])
 
 
