@@ -35,12 +35,13 @@ class Function:
         """Compile a function (see `function`)."""
         if session_kwargs:
             raise TypeError(f"function: unknown arguments {sorted(session_kwargs)}")
-        for what, given in (("inputs", inputs), ("outputs", outputs), ("updates", updates or [])):
+        updates = [] if updates is None else updates
+        for what, given in (("inputs", inputs), ("outputs", outputs), ("updates", updates)):
             if not isinstance(given, (list, tuple)):
                 raise TypeError(f"`{what}` to a function must be a list or tuple, got {given!r}")
         self.inputs = list(inputs)
         self.outputs = list(outputs)
-        self.updates = check_updates(updates or [])
+        self.updates = check_updates(updates)
         phase = phase_tensor()
         # The phase selects a plan instead of being computed with; a fixed phase (an int) is no
         # input at all, but code written for either passes a value for it.
