@@ -42,7 +42,16 @@ def main() -> None:
                 keep_best(own, int(name), row)
         for name, *row in lines(arguments.peer, "tests/bench/collective_gloo.py", "1"):
             keep_best(gloo, int(name), row)
-    heads = ("bytes", "hornbeam", "(median)", "plain copy", "(median)", "gloo", "(median)", "gloo/hornbeam")
+    heads = (
+        "bytes",
+        "hornbeam",
+        "(median)",
+        "plain copy",
+        "(median)",
+        "gloo",
+        "(median)",
+        "gloo/hornbeam",
+    )
     print("microseconds, best and median batch of the best round, P = 2")
     print(" ".join(f"{head:>13}" for head in heads))
     slower = False

@@ -37,9 +37,11 @@ def main() -> None:
     extension = sum(path.stat().st_size for path in package.glob("_core*.so"))
     python = sum(path.stat().st_size for path in package.rglob("*.py"))
     required = [r for r in importlib.metadata.requires("hornbeam") or [] if "extra ==" not in r]
-    whole = import_seconds("hornbeam", repeats)
+    bare = import_seconds("hornbeam", repeats)
+    whole = import_seconds("hornbeam, hornbeam.models, hornbeam.layers", repeats)
     below = import_seconds("numpy, h5py", repeats)
-    print(f"import hornbeam          {whole:.3f} s, of which numpy and h5py {below:.3f} s")
+    print(f"import hornbeam          {bare:.3f} s")
+    print(f"with layers and models   {whole:.3f} s (numpy and h5py alone: {below:.3f} s)")
     print(f"extension                {extension / 1e6:.2f} MB")
     print(f"Python sources           {python / 1e6:.2f} MB")
     print(f"dependencies             {len(required)}: {', '.join(required)}")

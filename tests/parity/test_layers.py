@@ -69,6 +69,17 @@ def test_predict(case):
         assert_close(result, arrays["out"], f"prediction in batches of {batch_size}")
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if not c.values[0].training])
+def test_a_sample_does_not_depend_on_its_batch(case):
+    """One sample alone, and none at all."""
+    inputs, _, outputs, arrays = build(case)
+    function = K.function([*inputs, K.learning_phase()], [outputs])
+    for samples in (1, 0):
+        xs = [x[:samples] for x in numbered(arrays, "x")]
+        (result,) = function([*xs, 0])
+        assert_close(result, arrays["out"][:samples], f"output of {samples} samples")
+
+
 @pytest.mark.parametrize("case", TRAINED)
 def test_weights_while_training(case):
     inputs, _, outputs, arrays = build(case)

@@ -297,6 +297,17 @@ def test_bad_compile_names_what_there_is():
         model.compile("sgd", "mse", metrics=["accurracy"])
 
 
+def test_too_large_is_a_memory_error():
+    """A tensor of 140 TB is refused; the process does not end."""
+    from hornbeam import backend as K  # noqa: N812
+
+    x = K.placeholder(shape=(None, 4))
+    function = K.function([x], [K.tile(x, [1 << 22, 1 << 20])])
+    with pytest.raises(MemoryError, match="bytes"):
+        function([np.ones((2, 4), "float32")])
+    assert np.isfinite(classifier().predict(X)).all()
+
+
 def test_inputs_are_not_changed():
     model = classifier()
     x, y = X.copy(), Y.copy()
