@@ -8,6 +8,7 @@ from ._core import __version__
 # Each module is imported when it is first asked for, which keeps the package's own import quick.
 _MODULES = (
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "constraints",

@@ -126,6 +126,7 @@ class CallbackList:
         """
         self.callbacks = list(callbacks or [])
         self.queue_length = queue_length
+        self._entered: float | None = None
         self._reset_timers()
 
     def append(self, callback: Any) -> None:
@@ -193,8 +194,8 @@ class CallbackList:
         """Tell each callback that a batch begins."""
         started = time.perf_counter()
         self._call_batch("begin", batch, logs)
-        self._entered = time.perf_counter()
-        self._warn_if_slow("on_batch_begin", self._begin_times, self._entered - started)
+        now = self._entered = time.perf_counter()
+        self._warn_if_slow("on_batch_begin", self._begin_times, now - started)
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Tell each callback that a batch is over, with its metrics."""
@@ -242,7 +243,7 @@ class CallbackList:
         _give_back(logs, shared)
 
     def _reset_timers(self) -> None:
-        self._entered: float | None = None
+        self._entered = None
         self._batch_time = 0.0
         self._begin_times: deque[float] = deque(maxlen=self.queue_length)
         self._end_times: deque[float] = deque(maxlen=self.queue_length)

@@ -119,7 +119,7 @@ class ProgbarLogger(Callback):
         elif not self._told_batches:
             self.seen = self.target
         self.progbar.update(self.seen, self._shown(logs or {}), force=True)
-        if self.verbose == 1 and self.seen < self.progbar.target:
+        if self.verbose == 1 and self.target is not None and self.seen < self.target:
             print()  # a callback ended the epoch early: the bar has not closed its line
 
     def _shown(self, values: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -96,8 +96,10 @@ def func_load(
         ValueError: when the text is not bytecode of this Python version.
     """
     if isinstance(code, (tuple, list)):
-        code, defaults, closure = code
-    code_object = _unmarshal(code)
+        text, defaults, closure = code
+    else:
+        text = code
+    code_object = _unmarshal(text)
     cells = None
     if closure is not None:
         cells = tuple(

@@ -161,14 +161,14 @@ class BaseWrapper:
         return {**own, **(override or {})}
 
     def _fitted_model(self) -> Any:
-        if not hasattr(self, "model"):
-            error: type[Exception] = ValueError
-            try:
-                from sklearn.exceptions import NotFittedError as error
-            except ImportError:
-                pass
-            raise error(f"This {type(self).__name__} is not fitted yet: call fit() first")
-        return self.model
+        if hasattr(self, "model"):
+            return self.model
+        message = f"This {type(self).__name__} is not fitted yet: call fit() first"
+        try:
+            from sklearn.exceptions import NotFittedError
+        except ImportError:
+            raise ValueError(message) from None
+        raise NotFittedError(message)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model")

@@ -93,8 +93,8 @@ class ImageDataGenerator:
         self.data_format = normalize_data_format(data_format)
         first = self.data_format == "channels_first"
         self.channel_axis, self.row_axis, self.col_axis = (1, 2, 3) if first else (3, 1, 2)
-        if np.isscalar(zoom_range):
-            self.zoom_range = [1 - zoom_range, 1 + zoom_range]
+        if isinstance(zoom_range, (int, float, np.number)):
+            self.zoom_range = [1 - float(zoom_range), 1 + float(zoom_range)]
         elif len(zoom_range) == 2:
             self.zoom_range = list(zoom_range)
         else:
@@ -207,10 +207,9 @@ class ImageDataGenerator:
             x = x / (np.std(x) + 1e-7)
         if self.featurewise_center and self._fitted("featurewise_center", self.mean):
             x = x - self.mean
-        if self.featurewise_std_normalization and self._fitted(
-            "featurewise_std_normalization", self.std
-        ):
-            x = x / (self.std + 1e-7)
+        if self.featurewise_std_normalization:
+            if self._fitted("featurewise_std_normalization", self.std):
+                x = x / (np.asarray(self.std) + 1e-7)
         if self.zca_whitening and self._fitted("zca_whitening", self.principal_components):
             x = (np.ravel(x) @ self.principal_components).reshape(x.shape)
         return x
