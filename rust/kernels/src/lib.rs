@@ -25,3 +25,4 @@ mod scratch;
 mod simd;
 pub mod softmax;
 pub mod tile;
+mod work;

@@ -1,11 +1,26 @@
-//! Reductions of contiguous arrays over any set of axes, and the position of the largest or
-//! smallest element.
+//! Reductions of contiguous arrays over any set of axes, and the positions of extremes.
 //!
 //! The order in which elements combine depends on the shape alone. Sums of floats run in single
 //! precision over short blocks and are finished in f64.
 
+pub(crate) mod arg;
+pub(crate) mod blocks;
+pub(crate) mod combine;
+#[cfg(test)]
+mod tests;
+
+use std::marker::PhantomData;
+
+pub use arg::{ArgOp, arg_reduce};
+use blocks::{Blocks, CHUNK};
+pub(crate) use combine::*;
+
 use crate::dtype::{DType, Element};
 use crate::error::KernelError;
+use crate::par::SendPtr;
+use crate::scratch::Scratch;
+use crate::simd::{self, Body};
+use crate::work::{self, Part};
 
 /// How a reduction combines values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,231 +66,6 @@ impl ReduceOp {
     }
 }
 
-/// A way to combine elements: what [`ReduceOp`] names, as a type.
-pub(crate) trait Combine<T: Element>: 'static {
-    /// What partial results of blocks are kept in.
-    type Acc: Copy + Send + Sync + 'static;
-    /// The result for nothing.
-    const IDENTITY: T;
-    /// The same as an accumulator.
-    const START: Self::Acc;
-    /// Combines two elements.
-    fn join(a: T, b: T) -> T;
-    /// Combines an accumulator with an element or a block's result.
-    fn push(acc: Self::Acc, x: T) -> Self::Acc;
-    /// Combines two accumulators.
-    fn merge(a: Self::Acc, b: Self::Acc) -> Self::Acc;
-    /// The accumulator of `n` elements as a result.
-    fn finish(acc: Self::Acc, n: usize) -> T;
-}
-
-pub(crate) struct Sum;
-pub(crate) struct Mean;
-pub(crate) struct Prod;
-pub(crate) struct Max;
-pub(crate) struct Min;
-pub(crate) struct All;
-
-impl<T: Element> Combine<T> for Sum {
-    type Acc = T::Wide;
-    const IDENTITY: T = T::NIL;
-    const START: T::Wide = T::WIDE_NIL;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        a.plus(b)
-    }
-    #[inline(always)]
-    fn push(acc: T::Wide, x: T) -> T::Wide {
-        x.plus_wide(acc)
-    }
-    #[inline(always)]
-    fn merge(a: T::Wide, b: T::Wide) -> T::Wide {
-        T::merge_wide(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T::Wide, _n: usize) -> T {
-        T::from_wide(acc)
-    }
-}
-
-impl<T: Element> Combine<T> for Mean {
-    type Acc = T::Wide;
-    const IDENTITY: T = T::NIL;
-    const START: T::Wide = T::WIDE_NIL;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        a.plus(b)
-    }
-    #[inline(always)]
-    fn push(acc: T::Wide, x: T) -> T::Wide {
-        x.plus_wide(acc)
-    }
-    #[inline(always)]
-    fn merge(a: T::Wide, b: T::Wide) -> T::Wide {
-        T::merge_wide(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T::Wide, n: usize) -> T {
-        T::mean_of(acc, n)
-    }
-}
-
-/// The combinations that accumulate in the element type itself.
-trait Plain<T: Element>: 'static {
-    const UNIT: T;
-    fn apply(a: T, b: T) -> T;
-}
-
-impl<T: Element> Plain<T> for Prod {
-    const UNIT: T = T::UNIT;
-    #[inline(always)]
-    fn apply(a: T, b: T) -> T {
-        a.times(b)
-    }
-}
-
-impl<T: Element> Plain<T> for Max {
-    const UNIT: T = T::LOWEST;
-    #[inline(always)]
-    fn apply(a: T, b: T) -> T {
-        a.max_nan(b)
-    }
-}
-
-impl<T: Element> Plain<T> for Min {
-    const UNIT: T = T::HIGHEST;
-    #[inline(always)]
-    fn apply(a: T, b: T) -> T {
-        a.min_nan(b)
-    }
-}
-
-impl<T: Element> Plain<T> for All {
-    const UNIT: T = T::UNIT;
-    #[inline(always)]
-    fn apply(a: T, b: T) -> T {
-        a.min_nan(b)
-    }
-}
-
-impl<T: Element> Combine<T> for Prod {
-    type Acc = T;
-    const IDENTITY: T = <Self as Plain<T>>::UNIT;
-    const START: T = <Self as Plain<T>>::UNIT;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn push(acc: T, x: T) -> T {
-        Self::apply(acc, x)
-    }
-    #[inline(always)]
-    fn merge(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T, _n: usize) -> T {
-        acc
-    }
-}
-
-impl<T: Element> Combine<T> for Max {
-    type Acc = T;
-    const IDENTITY: T = <Self as Plain<T>>::UNIT;
-    const START: T = <Self as Plain<T>>::UNIT;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn push(acc: T, x: T) -> T {
-        Self::apply(acc, x)
-    }
-    #[inline(always)]
-    fn merge(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T, _n: usize) -> T {
-        acc
-    }
-}
-
-impl<T: Element> Combine<T> for Min {
-    type Acc = T;
-    const IDENTITY: T = <Self as Plain<T>>::UNIT;
-    const START: T = <Self as Plain<T>>::UNIT;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn push(acc: T, x: T) -> T {
-        Self::apply(acc, x)
-    }
-    #[inline(always)]
-    fn merge(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T, _n: usize) -> T {
-        acc
-    }
-}
-
-impl<T: Element> Combine<T> for All {
-    type Acc = T;
-    const IDENTITY: T = <Self as Plain<T>>::UNIT;
-    const START: T = <Self as Plain<T>>::UNIT;
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn push(acc: T, x: T) -> T {
-        Self::apply(acc, x)
-    }
-    #[inline(always)]
-    fn merge(a: T, b: T) -> T {
-        Self::apply(a, b)
-    }
-    #[inline(always)]
-    fn finish(acc: T, _n: usize) -> T {
-        acc
-    }
-}
-
-const LANES: usize = 32;
-
-/// Combines the elements of a slice in an order that depends on its length alone: short slices from
-/// left to right, others in 32 lanes that are combined pairwise.
-#[inline(always)]
-pub(crate) fn fold_lanes<T: Element, C: Combine<T>>(x: &[T]) -> T {
-    if x.len() < 16 {
-        return x.iter().fold(C::IDENTITY, |a, &b| C::join(a, b));
-    }
-    let mut acc = [C::IDENTITY; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let tail = chunks.remainder();
-    for chunk in chunks {
-        for i in 0..LANES {
-            acc[i] = C::join(acc[i], chunk[i]);
-        }
-    }
-    for (a, &b) in acc.iter_mut().zip(tail) {
-        *a = C::join(*a, b);
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            acc[i] = C::join(acc[i], acc[i + width]);
-        }
-        width /= 2;
-    }
-    acc[0]
-}
-
 /// Reduces the middle axis of `x`, seen as `[outer, reduced, inner]`, into `out` of
 /// `[outer, inner]`.
 ///
@@ -302,14 +92,120 @@ pub fn reduce<T: Element>(
     Ok(())
 }
 
+/// Rows of a chunk that are combined before a partial result is widened.
+const DEPTH: usize = 64;
+
 fn reduce_with<T: Element, C: Combine<T>>(x: &[T], dims: [usize; 3], out: &mut [T]) {
     let [outer, reduced, inner] = dims;
-    for o in 0..outer {
-        for i in 0..inner {
-            let acc = (0..reduced).fold(C::START, |acc, r| {
-                C::push(acc, x[(o * reduced + r) * inner + i])
+    if reduced == 0 || out.is_empty() {
+        return out.fill(C::finish(C::START, 0));
+    }
+    let cost = reduced * inner * size_of::<T>() * 15;
+    let target = SendPtr::new(out.as_mut_ptr());
+    if inner == 1 && reduced <= CHUNK {
+        return work::ranges(outer, cost, &|range| {
+            let x = &x[range.start * reduced..range.end * reduced];
+            // SAFETY: the range's own results.
+            let out = unsafe { target.slice(range) };
+            simd::dispatch(Short::<T, C>(x, reduced, out, PhantomData));
+        });
+    }
+    let cut = Blocks::new(reduced, inner, DEPTH);
+    let units = cut.blocks * cut.chunks;
+    // One block: its results are final. Several: theirs are kept, and combined at the end.
+    let partial = Scratch::take(match cut.blocks {
+        1 => 0,
+        blocks => outer * blocks * inner * size_of::<T>(),
+    });
+    let partials = SendPtr::new(partial.ptr().cast::<T>());
+    work::ranges(outer * units, cost / units, &|range| {
+        let mut running = [T::NIL; CHUNK];
+        for t in range {
+            let (o, b, columns) = (
+                t / units,
+                t % units / cut.chunks,
+                cut.columns_of(t % cut.chunks),
+            );
+            let rows = cut.rows_of(b);
+            simd::dispatch(Block::<T, C> {
+                x: &x[(o * reduced + rows.start) * inner..(o * reduced + rows.end) * inner],
+                inner,
+                columns: columns.clone(),
+                group: cut.group,
+                running: &mut running,
+                op: PhantomData,
             });
-            out[o * inner + i] = C::finish(acc, reduced);
+            let at = (o * cut.blocks + b) * inner;
+            let place = at + columns.start..at + columns.end;
+            if cut.blocks > 1 {
+                // SAFETY: the unit's own partial results.
+                unsafe { partials.slice(place) }.copy_from_slice(&running[..columns.len()]);
+                continue;
+            }
+            // SAFETY: the unit's own results.
+            let out = unsafe { target.slice(place) };
+            for (out, &v) in out.iter_mut().zip(&running) {
+                *out = C::finish(C::push(C::START, v), reduced);
+            }
+        }
+    });
+    if cut.blocks > 1 {
+        for (k, out) in out.iter_mut().enumerate() {
+            let (o, i) = (k / inner, k % inner);
+            let acc = (0..cut.blocks).fold(C::START, |acc, b| {
+                // SAFETY: the partial results have been written above.
+                C::push(acc, unsafe {
+                    *partials.add((o * cut.blocks + b) * inner + i).get()
+                })
+            });
+            *out = C::finish(acc, reduced);
+        }
+    }
+}
+
+/// Short rows, each to one result.
+struct Short<'a, T, C>(&'a [T], usize, &'a mut [T], PhantomData<C>);
+
+impl<T: Element, C: Combine<T>> Body for Short<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        for (row, out) in self.0.chunks_exact(self.1).zip(self.2) {
+            *out = C::finish(C::push(C::START, fold_lanes::<T, C>(row)), self.1);
+        }
+    }
+}
+
+/// A block of rows of `inner` elements, of which `columns` are combined into `running`.
+struct Block<'a, T, C> {
+    x: &'a [T],
+    inner: usize,
+    columns: std::ops::Range<usize>,
+    group: usize,
+    running: &'a mut [T; CHUNK],
+    op: PhantomData<C>,
+}
+
+impl<T: Element, C: Combine<T>> Body for Block<'_, T, C> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let start = self.columns.start;
+        let width = self.columns.len() * self.group;
+        let mut rows = self.x.chunks(self.inner * self.group);
+        let first = rows.next().expect("a block has a row");
+        let n = width.min(first.len() - start);
+        let acc = &mut self.running[..n];
+        acc.copy_from_slice(&first[start..start + n]);
+        for row in rows {
+            // The last group may have fewer rows.
+            let n = n.min(row.len() - start);
+            for (a, &v) in acc[..n].iter_mut().zip(&row[start..start + n]) {
+                *a = C::join(*a, v);
+            }
+        }
+        if self.group > 1 {
+            fold_rows::<T, C>(acc, self.inner);
         }
     }
 }
@@ -379,55 +275,4 @@ fn group_axes(shape: &[usize], axes: &[usize]) -> Result<Vec<(bool, usize)>, Ker
         }
     }
     Ok(groups)
-}
-
-/// Which position [`arg_reduce`] looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ArgOp {
-    /// The largest element's.
-    Max,
-    /// The smallest element's.
-    Min,
-}
-
-/// The position of the largest or smallest element along the middle axis of `[outer, reduced,
-/// inner]`: the first one if several are equal, that of the first NaN if there is one.
-///
-/// # Errors
-/// When a slice's length does not fit, or the axis is empty.
-pub fn arg_reduce<T: Element>(
-    op: ArgOp,
-    x: &[T],
-    dims: [usize; 3],
-    out: &mut [i64],
-) -> Result<(), KernelError> {
-    KernelError::check_len("argmax/argmin", "input", dims.iter().product(), x.len())?;
-    KernelError::check_len("argmax/argmin", "output", dims[0] * dims[2], out.len())?;
-    let [outer, reduced, inner] = dims;
-    if reduced == 0 && !out.is_empty() {
-        return Err(KernelError::Shape {
-            op: "argmax/argmin",
-            what: "reduced axis",
-            expected: "at least one element".into(),
-            got: "0".into(),
-        });
-    }
-    for o in 0..outer {
-        for i in 0..inner {
-            let mut best = x[o * reduced * inner + i];
-            let mut at = 0;
-            for r in 1..reduced {
-                let v = x[(o * reduced + r) * inner + i];
-                let better = match op {
-                    ArgOp::Max => v > best,
-                    ArgOp::Min => v < best,
-                };
-                if !best.not_a_number() && (better || v.not_a_number()) {
-                    (best, at) = (v, r);
-                }
-            }
-            out[o * inner + i] = at as i64;
-        }
-    }
-    Ok(())
 }

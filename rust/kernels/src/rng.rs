@@ -9,8 +9,12 @@
 
 use crate::error::KernelError;
 use crate::math::{Integer, Math};
-use crate::par;
+use crate::par::SendPtr;
 use crate::simd::{self, Body};
+use crate::work;
+
+#[cfg(test)]
+mod tests;
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -98,6 +102,8 @@ trait Distribution: Sync {
     type Out: Copy + Default + Send + Sync;
     /// Elements a block gives: 4 or 2.
     const PER_BLOCK: usize;
+    /// Rough cost of an element in picoseconds.
+    const COST: usize;
     /// The elements of [`WIDTH`] blocks, element by element of the block.
     fn elements(&self, words: &Words) -> [[Self::Out; WIDTH]; 4];
 }
@@ -118,32 +124,83 @@ impl<D: Distribution> Body for Fill<'_, D> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        let key = self.stream.words();
-        for first in (self.first..self.last).step_by(WIDTH) {
-            let mut words: Words = [[0; WIDTH]; 4];
-            let mut sample = first / self.blocks;
-            let mut block = first % self.blocks;
-            let mut at = [0; WIDTH];
-            for i in 0..WIDTH {
-                let counter = self
-                    .stream
-                    .counter(self.stream.sample + sample as u64, block as u32);
-                for w in 0..4 {
-                    words[w][i] = counter[w];
-                }
-                at[i] = sample * self.elements + block * D::PER_BLOCK;
-                block += 1;
-                if block == self.blocks {
-                    (sample, block) = (sample + 1, 0);
-                }
+        let mut at = self.first;
+        while at < self.last {
+            let (sample, block) = (at / self.blocks, at % self.blocks);
+            let whole = block + WIDTH <= self.blocks && at + WIDTH <= self.last;
+            if whole && (block + WIDTH) * D::PER_BLOCK <= self.elements {
+                self.within(sample, block);
+            } else {
+                self.across(at);
             }
-            let values = self.distribution.elements(&philox_wide(words, key));
-            for (i, &at) in at.iter().enumerate().take(self.last - first) {
-                let row_left = self.elements - at % self.elements;
-                for e in 0..D::PER_BLOCK.min(row_left) {
-                    // SAFETY: the element is within the array and belongs to this range of blocks.
-                    unsafe { self.out.add(at + e).write(values[e][i]) };
-                }
+            at += WIDTH;
+        }
+    }
+}
+
+impl<D: Distribution> Fill<'_, D> {
+    /// [`WIDTH`] whole blocks of one sample.
+    #[inline(always)]
+    fn within(&self, sample: usize, block: usize) {
+        let start = self
+            .stream
+            .counter(self.stream.sample + sample as u64, block as u32);
+        let mut words: Words = start.map(|w| [w; WIDTH]);
+        for i in 0..WIDTH {
+            words[0][i] = words[0][i].wrapping_add(i as u32);
+        }
+        let values = self
+            .distribution
+            .elements(&philox_wide(words, self.stream.words()));
+        let mut row = [[D::Out::default(); 4]; WIDTH];
+        for i in 0..WIDTH {
+            for e in 0..4 {
+                row[i][e] = values[e][i];
+            }
+        }
+        // SAFETY: the elements are within the array and belong to this range of blocks.
+        unsafe {
+            let mut to = self.out.add(sample * self.elements + block * D::PER_BLOCK);
+            if D::PER_BLOCK == 4 {
+                to.cast::<[[D::Out; 4]; WIDTH]>().write_unaligned(row);
+                return;
+            }
+            for group in row {
+                to.copy_from_nonoverlapping(group.as_ptr(), D::PER_BLOCK);
+                to = to.add(D::PER_BLOCK);
+            }
+        }
+    }
+
+    /// Up to [`WIDTH`] blocks of one sample or several, the last ones possibly partly used.
+    #[inline(always)]
+    fn across(&self, first: usize) {
+        let mut words: Words = [[0; WIDTH]; 4];
+        let (mut sample, mut block) = (first / self.blocks, first % self.blocks);
+        let mut places = [(0, 0); WIDTH];
+        for i in 0..WIDTH {
+            let counter = self
+                .stream
+                .counter(self.stream.sample + sample as u64, block as u32);
+            for w in 0..4 {
+                words[w][i] = counter[w];
+            }
+            let done = block * D::PER_BLOCK;
+            let n = D::PER_BLOCK.min(self.elements - done);
+            places[i] = (sample * self.elements + done, n);
+            block += 1;
+            if block == self.blocks {
+                (sample, block) = (sample + 1, 0);
+            }
+        }
+        let values = self
+            .distribution
+            .elements(&philox_wide(words, self.stream.words()));
+        for i in 0..WIDTH.min(self.last - first) {
+            let (at, n) = places[i];
+            for e in 0..n {
+                // SAFETY: the element is within the array and belongs to this range of blocks.
+                unsafe { self.out.add(at + e).write(values[e][i]) };
             }
         }
     }
@@ -168,28 +225,25 @@ fn fill<D: Distribution>(
     }
     let blocks = elements.div_ceil(D::PER_BLOCK);
     let total = out.len() / elements * blocks;
-    let tasks = (total / 4096).clamp(1, 64);
-    let target = Shared(out.as_mut_ptr());
-    par::run(tasks, &|t| {
-        let target = &target;
-        simd::dispatch(Fill {
-            distribution,
-            stream: *stream,
-            elements,
-            blocks,
-            first: t * total / tasks,
-            last: (t + 1) * total / tasks,
-            out: target.0,
-        });
-    });
+    let target = SendPtr::new(out.as_mut_ptr());
+    // Ranges of whole groups of blocks keep the threads on the fast path.
+    work::ranges(
+        total.div_ceil(WIDTH),
+        WIDTH * D::PER_BLOCK * D::COST,
+        &|range| {
+            simd::dispatch(Fill {
+                distribution,
+                stream: *stream,
+                elements,
+                blocks,
+                first: range.start * WIDTH,
+                last: (range.end * WIDTH).min(total),
+                out: target.get(),
+            });
+        },
+    );
     Ok(())
 }
-
-/// A pointer that tasks share to write disjoint elements.
-struct Shared<T>(*mut T);
-
-// SAFETY: each task writes the elements of its own blocks only.
-unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// Real element types of random arrays.
 pub trait Real: Math + Default {
@@ -242,6 +296,7 @@ struct Uniform<T> {
 impl<T: Real> Distribution for Uniform<T> {
     type Out = T;
     const PER_BLOCK: usize = T::PER_BLOCK;
+    const COST: usize = 700;
     #[inline(always)]
     fn elements(&self, words: &Words) -> [[T; WIDTH]; 4] {
         let mut out = [[T::ZERO; WIDTH]; 4];
@@ -279,6 +334,7 @@ struct Normal<T> {
 impl<T: Real> Distribution for Normal<T> {
     type Out = T;
     const PER_BLOCK: usize = T::PER_BLOCK;
+    const COST: usize = 2000;
     #[inline(always)]
     fn elements(&self, words: &Words) -> [[T; WIDTH]; 4] {
         let mut out = [[T::ZERO; WIDTH]; 4];
@@ -318,6 +374,7 @@ struct TruncatedNormal<T> {
 impl<T: Real> Distribution for TruncatedNormal<T> {
     type Out = T;
     const PER_BLOCK: usize = T::PER_BLOCK;
+    const COST: usize = 1500;
     #[inline(always)]
     fn elements(&self, words: &Words) -> [[T; WIDTH]; 4] {
         let mut out = [[T::ZERO; WIDTH]; 4];
@@ -358,6 +415,7 @@ struct Bernoulli {
 impl Distribution for Bernoulli {
     type Out = u8;
     const PER_BLOCK: usize = 4;
+    const COST: usize = 600;
     #[inline(always)]
     fn elements(&self, words: &Words) -> [[u8; WIDTH]; 4] {
         let mut out = [[0; WIDTH]; 4];
@@ -420,6 +478,7 @@ struct UniformInt<T> {
 impl<T: RandomInt> Distribution for UniformInt<T> {
     type Out = T;
     const PER_BLOCK: usize = T::PER_BLOCK;
+    const COST: usize = 700;
     #[inline(always)]
     fn elements(&self, words: &Words) -> [[T; WIDTH]; 4] {
         let mut out = [[T::NIL; WIDTH]; 4];
