@@ -23,6 +23,7 @@ def standardize_data(
     dtypes: Sequence[str],
     prefix: str,
     check_batch_axis: bool = True,
+    hints: Sequence[str] | None = None,
 ) -> list[Any]:
     """Return one array for each name, of the type and rank that is expected.
 
@@ -33,6 +34,7 @@ def standardize_data(
         dtypes: type expected of each.
         prefix: what is checked, for messages ('model input', 'model target').
         check_batch_axis: whether the first axis is checked too.
+        hints: for each, what may help when its shape is wrong.
 
     Returns:
         List of contiguous arrays, or of objects that are read in slices (HDF5).
@@ -44,9 +46,12 @@ def standardize_data(
         _check_nothing(data, prefix)
         return []
     arrays = _one_for_each(data, names, prefix)
+    hints = hints or [""] * len(names)
     return [
-        _standardize_one(array, name, shape, dtype, prefix, check_batch_axis)
-        for array, name, shape, dtype in zip(arrays, names, shapes, dtypes, strict=True)
+        _standardize_one(array, name, shape, dtype, prefix, check_batch_axis, hint)
+        for array, name, shape, dtype, hint in zip(
+            arrays, names, shapes, dtypes, hints, strict=True
+        )
     ]
 
 
@@ -118,7 +123,7 @@ def _describe(x: Any) -> str:
 
 
 def _standardize_one(
-    x: Any, name: str, shape: Shape, dtype: str, prefix: str, check_batch_axis: bool
+    x: Any, name: str, shape: Shape, dtype: str, prefix: str, check_batch_axis: bool, hint: str
 ) -> Any:
     where = f"Error when checking {prefix}: "
     if x is None:
@@ -136,14 +141,14 @@ def _standardize_one(
     if len(array.shape) != len(shape):
         raise ValueError(
             f"{where}expected {name} to have {len(shape)} dimensions (shape {tuple(shape)}), but "
-            f"got array with shape {tuple(array.shape)}"
+            f"got array with shape {tuple(array.shape)}{hint}"
         )
     for axis, (size, expected) in enumerate(zip(array.shape, shape, strict=True)):
         if expected is None or size == expected or (axis == 0 and not check_batch_axis):
             continue
         raise ValueError(
             f"{where}expected {name} to have shape {tuple(shape)} but got array with shape "
-            f"{tuple(array.shape)}"
+            f"{tuple(array.shape)}{hint}"
         )
     return array
 
@@ -189,7 +194,7 @@ def check_targets(
     outputs: Sequence[Any],
     names: Sequence[str],
 ) -> None:
-    """Check targets against the losses: shapes, and ranges of class numbers.
+    """Check the ranges of class numbers.
 
     Args:
         targets: arrays.
@@ -202,16 +207,27 @@ def check_targets(
     """
     for y, loss, shape, name in zip(targets, losses, outputs, names, strict=True):
         kind = getattr(loss, "__name__", "")
-        if kind == "categorical_crossentropy" and y.shape[-1] == 1 and shape[-1] != 1:
-            raise ValueError(
-                f"You are passing a target array of shape {tuple(y.shape)} for {name} while using "
-                "as loss `categorical_crossentropy`, which expects targets to be binary matrices "
-                "(1s and 0s) of shape (samples, classes). If your targets are integer classes, "
-                "convert them by `keras.utils.to_categorical(y)`, or use the loss "
-                "`sparse_categorical_crossentropy` instead, which does expect integer targets."
-            )
         if kind == "sparse_categorical_crossentropy" and not is_lazy(y):
             check_labels(y, shape[-1], name)
+
+
+_HINTS = {
+    "categorical_crossentropy": (
+        ". You are using the loss `categorical_crossentropy`, which expects targets to be binary "
+        "matrices (1s and 0s) of shape (samples, classes). If your targets are integer classes, "
+        "convert them by `keras.utils.to_categorical(y)`, or use the loss "
+        "`sparse_categorical_crossentropy` instead, which does expect integer targets."
+    ),
+    "sparse_categorical_crossentropy": (
+        ". You are using the loss `sparse_categorical_crossentropy`, which expects class numbers. "
+        "For binary matrices use `categorical_crossentropy`."
+    ),
+}
+
+
+def hint_for(loss: Any) -> str:
+    """Return what may help when targets of a wrong shape come for a loss."""
+    return _HINTS.get(getattr(loss, "__name__", ""), "")
 
 
 def check_labels(y: np.ndarray, classes: int | None, name: str) -> None:

@@ -155,8 +155,9 @@ class Model(Container):
             return current[1]
         state = self.optimizer.get_weights() if current is not None else None
         total, rest = self._step_scalars(weighted)
+        self._collected_trainable_weights = params = self._weights_in_loss(total)
         updates = self._training_graph.gather(self, "updates") + list(
-            self.optimizer.get_updates(self._collected_trainable_weights, self.constraints, total)
+            self.optimizer.get_updates(params, self.constraints, total)
         )
         if state:
             self.optimizer.set_weights(state)
@@ -170,6 +171,14 @@ class Model(Container):
         program = Program(function, scalars=len(scalars), training=True)
         self._train_program = (weighted, program)
         return program
+
+    def _weights_in_loss(self, total: Any) -> list[Any]:
+        """Return the weights to train; those behind outputs without a loss are left out."""
+        weights = self._collected_trainable_weights
+        if len(self._trained) == len(self._plans) or not weights:
+            return weights
+        gradients = K.gradients(total, weights)
+        return [w for w, g in zip(weights, gradients, strict=True) if g is not None]
 
     def _make_test_function(self, weighted: bool = False) -> Program:
         """Return the evaluation step, compiling it when needed."""
@@ -234,7 +243,10 @@ class Model(Container):
         shapes = [plan.target_shape() for plan in self._trained]
         dtypes = [plan.target.dtype for plan in self._trained]
         xs = self._standardize_inputs(x, check_batch_axis)
-        ys = checks.standardize_data(y, names, shapes, dtypes, "model target", check_batch_axis)
+        hints = [checks.hint_for(plan.loss) for plan in self._trained]
+        ys = checks.standardize_data(
+            y, names, shapes, dtypes, "model target", check_batch_axis, hints
+        )
         checks.check_lengths(xs, ys)
         output_shapes = [K.int_shape(plan.tensor) for plan in self._trained]
         checks.check_targets(ys, [plan.loss for plan in self._trained], output_shapes, names)
@@ -633,9 +645,8 @@ def _split(
     """
     count = len((xs or ys)[0])
     at = int(count * (1.0 - fraction))
-    if at == 0 or at == count:
-        kind = "train" if at == 0 else "validate"
-        raise ValueError(f"validation_split={fraction} of {count} samples leaves none to {kind} on")
+    if at == 0:
+        raise ValueError(f"validation_split={fraction} of {count} samples leaves none to train on")
     cut = [[x[at:] for x in part] if part is not None else None for part in (xs, ys, ws)]
     return at, (cut[0], cut[1], cut[2])  # type: ignore[return-value]
 
