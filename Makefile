@@ -88,8 +88,8 @@ bench: $(VENV)/.built ## Time the workloads, a step's overhead and the import un
 bench-peers: $(VENV)/.built $(PEERS)/.created ## Time the workloads under hornbeam and its peers, in turns
 	$(BIN)/python tests/bench/run.py --peers all --peers-python $(PEERS)/bin/python $(BENCH_ARGS)
 
-bench-collective: ## Time the all-reduce over loopback
-	cargo bench -p hornbeam-collective --locked
+bench-collective: ## Time the all-reduce over loopback, beside gloo if .venv-peers has torch
+	$(PYTHON) tests/bench/collective.py $(if $(wildcard $(PEERS)/bin/python),--peer $(PEERS)/bin/python)
 
 wheel: $(VENV)/.created ## Build a release wheel into dist/
 	$(BIN)/maturin build --release --out dist

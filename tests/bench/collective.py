@@ -1,7 +1,8 @@
-"""Prints hornbeam's all-reduce, a plain TCP exchange and torch's gloo side by side: two processes, this machine.
+"""Prints hornbeam's all-reduce, a plain TCP exchange and torch's gloo side by side.
 
-Builds ``hornbeam-rank`` in release mode. gloo is measured with the Python given by ``--peer`` (default: this one) if
-that has torch. On a shared machine the peers take turns for some rounds, and each keeps its best round.
+Two processes, this machine. Builds ``hornbeam-rank`` in release mode; gloo is measured with the
+Python given by ``--peer`` (default: this one) if that has torch. On a shared machine the peers take
+turns for some rounds, and each keeps its best round.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def lines(*command: str) -> list[list[str]]:
-    """Runs a command in the repository and returns its comma-separated output lines, or none if it fails."""
+    """Runs a command in the repository; returns its comma-separated lines, none if it fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         print(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
@@ -42,16 +43,10 @@ def main() -> None:
                 keep_best(own, int(name), row)
         for name, *row in lines(arguments.peer, "tests/bench/collective_gloo.py", "1"):
             keep_best(gloo, int(name), row)
-    heads = (
-        "bytes",
-        "hornbeam",
-        "(median)",
-        "plain copy",
-        "(median)",
-        "gloo",
-        "(median)",
-        "gloo/hornbeam",
-    )
+    heads = ["bytes"]
+    for name in ("hornbeam", "plain copy", "gloo"):
+        heads += [name, "(median)"]
+    heads.append("gloo/hornbeam")
     print("microseconds, best and median batch of the best round, P = 2")
     print(" ".join(f"{head:>13}" for head in heads))
     slower = False

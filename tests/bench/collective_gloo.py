@@ -1,7 +1,8 @@
 """Times torch's gloo all-reduce between two processes of this machine.
 
-Prints ``bytes,best,median`` in microseconds, one line a size, measured as ``hornbeam-rank bench`` measures:
-the time of a batch of runs, the slower rank's, best and median over the batches, best of several rounds.
+Prints ``bytes,best,median`` in microseconds, one line a size, measured as ``hornbeam-rank bench``
+measures: the time of a batch of runs, the slower rank's, best and median over the batches, best of
+several rounds.
 
 Run it with a Python that has torch: ``python tests/bench/collective_gloo.py [ROUNDS]``.
 """

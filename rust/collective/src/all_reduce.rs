@@ -1,9 +1,11 @@
-//! The deterministic all-reduce: partial sums of subtrees are joined piece by piece along the fixed tree.
+//! The deterministic all-reduce: partial sums of subtrees are joined piece by piece along the fixed
+//! tree.
 //!
-//! A rank's data holds one partial sum for each subtree of its cover, one after the other; the result replaces the
-//! first. Small data makes one round: everybody gets all partials and adds. Large data makes two (four with groups):
-//! each piece's collector joins the partials, its finisher sends the sum back. A sum may land where a partial lies,
-//! since nobody can have finished a piece without this rank's partial; `unsent` holds a wrong peer to that.
+//! A rank's data holds one partial sum for each subtree of its cover, one after the other; the
+//! result replaces the first. Small data makes one round: everybody gets all partials and adds.
+//! Large data makes two (four with groups): each piece's collector joins the partials, its finisher
+//! sends the sum back. A sum may land where a partial lies, since nobody can have finished a piece
+//! without this rank's partial; `unsent` holds a wrong peer to that.
 
 use std::ops::Range;
 use std::sync::Arc;

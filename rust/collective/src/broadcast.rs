@@ -1,5 +1,6 @@
-//! Broadcast of one rank's bytes to all others. The root sends small data to everybody; of large data it sends each
-//! piece to one rank, who passes it on, so that the root's link carries the data once whatever the number of ranks.
+//! Broadcast of one rank's bytes to all others. The root sends small data to everybody; of large
+//! data it sends each piece to one rank, who passes it on, so that the root's link carries the data
+//! once whatever the number of ranks.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! The memory that operations work on: element types, buffers that are owned or lent, and recycled scratch space.
+//! The memory that operations work on: element types, buffers that are owned or lent, and recycled
+//! scratch space.
 //!
-//! This is the crate's only file with `unsafe` code. A lent buffer is a pointer whose lender promises that the memory
-//! stays valid and untouched until the operation has been taken out of the engine; the engine reaches it only under
-//! its lock. Imports nothing of the crate.
+//! Together with `scope` this is all `unsafe` code of the crate. A lent buffer is a pointer whose lender
+//! promises that the memory stays valid and untouched until the operation has been taken out of the
+//! engine; the engine reaches it only under its lock. Imports nothing of the crate.
 #![allow(unsafe_code)]
 
 use std::ops::{Add, Range};
@@ -115,15 +116,16 @@ enum Storage {
     Loan { start: NonNull<u8>, length: usize },
 }
 
-// SAFETY: the vectors are `Send`; a loan's memory may be used from any thread by `Buffer::lend`'s contract.
+// SAFETY: the vectors are `Send`; a loan's memory may be used from any thread by `Buffer::lend`'s
+// contract.
 unsafe impl Send for Buffer {}
 
 impl Buffer {
     /// Lends memory to an operation.
     ///
     /// # Safety
-    /// The memory must be initialised, valid for reads and writes of `length` bytes, and used by nobody else until
-    /// this buffer is dropped.
+    /// The memory must be initialised, valid for reads and writes of `length` bytes, and used by
+    /// nobody else until this buffer is dropped.
     pub(crate) unsafe fn lend(start: NonNull<u8>, length: usize) -> Self {
         Buffer(Storage::Loan { start, length })
     }
@@ -143,7 +145,8 @@ impl Buffer {
         match &mut self.0 {
             Storage::F32(values) => bytemuck::cast_slice_mut(values),
             Storage::F64(values) => bytemuck::cast_slice_mut(values),
-            // SAFETY: valid and unshared by the contract of `lend`; borrowed mutably as long as `self`.
+            // SAFETY: valid and unshared by the contract of `lend`; borrowed mutably as long as
+            // `self`.
             Storage::Loan { start, length } => unsafe {
                 std::slice::from_raw_parts_mut(start.as_ptr(), *length)
             },

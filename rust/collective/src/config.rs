@@ -1,4 +1,5 @@
-//! What a caller decides about a group: its members, deadlines and tuning. Imports the tree and errors.
+//! What a caller decides about a group: its members, deadlines and tuning. Imports the tree and
+//! errors.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -16,7 +17,8 @@ use crate::tree::Layout;
 pub struct Member {
     /// The address its listener is bound to.
     pub address: SocketAddr,
-    /// The logical shards it owns; may be empty. The members' ranges follow each other from 0 to a power of two.
+    /// The logical shards it owns; may be empty. The members' ranges follow each other from 0 to a
+    /// power of two.
     pub shards: Range<u32>,
 }
 
@@ -26,7 +28,8 @@ pub enum OnMismatch {
     /// Form no group with it.
     #[default]
     Refuse,
-    /// Log a warning and go on; results may then differ from another placement's in their last bits.
+    /// Log a warning and go on; results may then differ from another placement's in their last
+    /// bits.
     Warn,
 }
 
@@ -37,8 +40,8 @@ pub struct Timeouts {
     pub formation: Duration,
     /// A stranger's proof that it knows the token, from its connecting.
     pub handshake: Duration,
-    /// Blocking in one operation while all members show signs of life. The kernel also lets sent data stay
-    /// unacknowledged for so long.
+    /// Blocking in one operation while all members show signs of life. The kernel also lets sent
+    /// data stay unacknowledged for so long.
     pub operation: Duration,
     /// A member that shows no sign of life for so long is lost.
     pub silence: Duration,
@@ -64,7 +67,8 @@ impl Default for Timeouts {
 /// Sizes and times that change the speed and never a result. All members need the same sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    /// An all-reduce of at most so many bytes takes one round in which everybody sends everybody its partial sums.
+    /// An all-reduce of at most so many bytes takes one round in which everybody sends everybody
+    /// its partial sums.
     pub one_round_bytes: usize,
     /// Larger data travels in pieces of so many bytes.
     pub piece_bytes: usize,
@@ -72,7 +76,8 @@ pub struct Tuning {
     pub direct_ranks: usize,
     /// How long a waiting thread spins before it sleeps.
     pub spin: Duration,
-    /// How many bytes may arrive for operations not yet started here before their senders are held up.
+    /// How many bytes may arrive for operations not yet started here before their senders are held
+    /// up.
     pub early_bytes: usize,
 }
 

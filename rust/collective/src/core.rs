@@ -1,5 +1,5 @@
-//! The state of a generation: its links, its operations, and how it fails. Everything here happens under one lock and
-//! never blocks. Imports links and the table of operations.
+//! The state of a generation: its links, its operations, and how it fails. Everything here happens
+//! under one lock and never blocks. Imports links and the table of operations.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -140,7 +140,8 @@ impl Core {
         }
     }
 
-    /// Moves whatever can move now; tells whether anything did. With `readable`, reads only those links.
+    /// Moves whatever can move now; tells whether anything did. With `readable`, reads only those
+    /// links.
     pub(crate) fn progress(&mut self, readable: Option<&[bool]>) -> bool {
         let now = Instant::now();
         if self.is_frozen(now) {
@@ -222,7 +223,8 @@ impl Core {
         Ok(())
     }
 
-    /// The error for a peer that has left although an operation needs it. A peer whose part is done may leave.
+    /// The error for a peer that has left although an operation needs it. A peer whose part is done
+    /// may leave.
     fn missed_leaver(&self) -> Option<Error> {
         let mut leavers = self.links.iter().filter(|link| link.has_left);
         let is_needed = |link: &&Link| {

@@ -1,10 +1,11 @@
 //! Who moves the data: the thread that waits for a result, else a background thread.
 //!
-//! A calling thread drives the core itself: it spins for some microseconds, then sleeps in `poll`; that is the
-//! shortest way from a peer's write to its return. While nobody waits, the background thread moves buckets, sends
-//! heartbeats and notices deaths; it never spins, since the cores belong to the computation then. When a caller comes,
-//! the background thread is called out of its `poll` and stays away for a while, so that it is not woken by data that
-//! the caller is about to read. Imports the core.
+//! A calling thread drives the core itself: it spins for some microseconds, then sleeps in `poll`;
+//! that is the shortest way from a peer's write to its return. While nobody waits, the background
+//! thread moves buckets, sends heartbeats and notices deaths; it never spins, since the cores
+//! belong to the computation then. When a caller comes, the background thread is called out of its
+//! `poll` and stays away for a while, so that it is not woken by data that the caller is about to
+//! read. Imports the core.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,8 +24,9 @@ use crate::wake::{Abort, Interest, Waker, interest, lock, poll};
 const LAZY: Duration = Duration::from_millis(10);
 /// Nobody waits longer than this for a failed generation's peers to have read the reason.
 const FAREWELL_TO_THE_DEAD: Duration = Duration::from_millis(100);
-/// After so long a spinning thread offers its core at every turn: the peer it waits for may need this very core, and a
-/// round of 4 KB between two ranks on one core then takes 10 us instead of 60.
+/// After so long a spinning thread offers its core at every turn: the peer it waits for may need
+/// this very core, and a round of 4 KB between two ranks on one core then takes 10 us instead of
+/// 60.
 const PURE_SPIN: Duration = Duration::from_micros(3);
 /// With more links than this, a spinning thread asks `poll` which to read instead of trying all.
 const FEW_LINKS: usize = 4;
@@ -107,7 +109,8 @@ impl Engine {
         self.needed.notify_one();
     }
 
-    /// Drops an operation in whatever state it is. One that is not complete takes the generation with it.
+    /// Drops an operation in whatever state it is. One that is not complete takes the generation
+    /// with it.
     pub(crate) fn cancel(&self, key: OpKey, why: &str) {
         let mut core = self.core();
         if core.work.get(key).is_some() && !core.work.is_complete(key) {
@@ -117,7 +120,8 @@ impl Engine {
         core.work.remove(key);
     }
 
-    /// Blocks until an operation is complete and takes its result. On failure the operation is dropped.
+    /// Blocks until an operation is complete and takes its result. On failure the operation is
+    /// dropped.
     pub(crate) fn wait(&self, key: OpKey) -> Result<Output> {
         let began = Instant::now();
         let deadline = began + self.operation_timeout;
@@ -169,7 +173,8 @@ impl Engine {
         result
     }
 
-    /// Moves data from a calling thread until `is_done`, the generation fails or the deadline is over.
+    /// Moves data from a calling thread until `is_done`, the generation fails or the deadline is
+    /// over.
     fn drive<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
@@ -298,8 +303,9 @@ impl Engine {
         }
     }
 
-    /// Leaves the generation. From a healthy one everything sent arrives, and peers learn that this is no failure; else
-    /// they are told the reason. `until_read` waits for the peers' own ends, so that closing the sockets resets nothing.
+    /// Leaves the generation. From a healthy one everything sent arrives, and peers learn that this
+    /// is no failure; else they are told the reason. `until_read` waits for the peers' own ends, so
+    /// that closing the sockets resets nothing.
     pub(crate) fn leave(&self, until_read: bool) {
         let mut core = self.core();
         let unfinished = core

@@ -1,5 +1,5 @@
-//! The crate's one error type. Every failure that another process caused names its rank and address, says what
-//! happened and after how long. Imports nothing of the crate.
+//! The crate's one error type. Every failure that another process caused names its rank and
+//! address, says what happened and after how long. Imports nothing of the crate.
 
 use std::fmt;
 use std::net::SocketAddr;

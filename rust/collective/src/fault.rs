@@ -1,5 +1,6 @@
-//! The fault injector: what to break when a rank starts its k-th operation. Compiled for tests and under the feature
-//! `fault-injection` only; without it the hooks in the engine and the links do not exist.
+//! The fault injector: what to break when a rank starts its k-th operation. Compiled for tests and
+//! under the feature `fault-injection` only; without it the hooks in the engine and the links do
+//! not exist.
 
 use std::time::Duration;
 

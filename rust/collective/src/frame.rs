@@ -1,9 +1,10 @@
 //! The fixed-layout frame in which everything travels once two ranks have shaken hands.
 //!
-//! A frame is a header of [`HEADER_LEN`] bytes, little-endian, and `length` bytes of payload. The header carries its own
-//! checksum, since its length must be trusted before the payload can be read, and the payload's. The CRC-32 of
-//! `crc32fast` ran at 80 GB/s on the machine it was chosen on (crc32c 27, XXH3 39), so that checking costs less than
-//! copying. Pure: no sockets, imports nothing of the crate.
+//! A frame is a header of [`HEADER_LEN`] bytes, little-endian, and `length` bytes of payload. The
+//! header carries its own checksum, since its length must be trusted before the payload can be
+//! read, and the payload's. The CRC-32 of `crc32fast` ran at 80 GB/s on the machine it was chosen
+//! on (crc32c 27, XXH3 39), so that checking costs less than copying. Pure: no sockets, imports
+//! nothing of the crate.
 
 #[cfg(target_endian = "big")]
 compile_error!(
@@ -52,8 +53,8 @@ impl Kind {
     }
 }
 
-/// The name of an operation: the bucket, and how many operations of that bucket the rank has started before.
-/// Ranks may start different buckets in different orders.
+/// The name of an operation: the bucket, and how many operations of that bucket the rank has
+/// started before. Ranks may start different buckets in different orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct OpKey {
     pub(crate) bucket: u32,

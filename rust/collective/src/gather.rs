@@ -1,4 +1,5 @@
-//! All-gather of small payloads, and the barrier, which is an all-gather of nothing. Everybody sends to everybody.
+//! All-gather of small payloads, and the barrier, which is an all-gather of nothing. Everybody
+//! sends to everybody.
 
 use std::ops::Range;
 use std::sync::Arc;

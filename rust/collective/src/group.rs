@@ -1,4 +1,5 @@
-//! The group as its users see it: collective calls, buckets, scopes, and forming the next generation.
+//! The group as its users see it: collective calls, buckets, scopes, and forming the next
+//! generation.
 
 use std::marker::PhantomData;
 use std::net::TcpStream;
@@ -28,9 +29,10 @@ const BLOCKING: u32 = u32::MAX;
 
 /// A rank's membership in a group of processes that compute collectively.
 ///
-/// All ranks must make the same blocking calls in the same order. Buckets are matched by their number, so ranks may
-/// start them in different orders. After any error but [`Error::InvalidArgument`] the generation is over on all ranks:
-/// every call fails until [`Group::regroup`] has formed the next one.
+/// All ranks must make the same blocking calls in the same order. Buckets are matched by their
+/// number, so ranks may start them in different orders. After any error but
+/// [`Error::InvalidArgument`] the generation is over on all ranks: every call fails until
+/// [`Group::regroup`] has formed the next one.
 pub struct Group {
     listener: Listener,
     config: GroupConfig,
@@ -72,14 +74,14 @@ impl Group {
     ///
     /// # Errors
     /// [`Error::InvalidConfig`], [`Error::Formation`] if a member is missing for too long, and
-    /// [`Error::Refused`], [`Error::Fingerprint`] or [`Error::StaleGeneration`] if one does not fit. The listener is lost
-    /// then; [`Group::connect_or_return`] gives it back.
+    /// [`Error::Refused`], [`Error::Fingerprint`] or [`Error::StaleGeneration`] if one does not
+    /// fit. The listener is lost then; [`Group::connect_or_return`] gives it back.
     pub fn connect(listener: Listener, config: GroupConfig) -> Result<Self> {
         Self::connect_or_return(listener, config).map_err(|(error, _)| error)
     }
 
-    /// [`Group::connect`] that gives the listener back on failure, so that the next generation finds this rank at the
-    /// same address.
+    /// [`Group::connect`] that gives the listener back on failure, so that the next generation
+    /// finds this rank at the same address.
     pub fn connect_or_return(
         listener: Listener,
         config: GroupConfig,
@@ -122,7 +124,8 @@ impl Group {
 
     /// Leaves the present generation, in whatever state it is, and forms the next.
     ///
-    /// A healthy generation is left in good order, so that a member that is slower can finish its last operation.
+    /// A healthy generation is left in good order, so that a member that is slower can finish its
+    /// last operation.
     ///
     /// # Errors
     /// Those of [`Group::connect`]; the group can then try a still newer generation.
@@ -202,11 +205,13 @@ impl Group {
 
     /// Sums over all logical shards, in place and with the same bits for any number of ranks.
     ///
-    /// `data` holds one partial sum for each of [`Group::partials`], one after the other, each as long as the result
-    /// (usually there is one; a rank without shards passes room for the result). The result replaces the first.
+    /// `data` holds one partial sum for each of [`Group::partials`], one after the other, each as
+    /// long as the result (usually there is one; a rank without shards passes room for the result).
+    /// The result replaces the first.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the length is no multiple of the number of partials; else the group's failure.
+    /// [`Error::InvalidArgument`] if the length is no multiple of the number of partials; else the
+    /// group's failure.
     pub fn all_reduce<T: Element>(&self, data: &mut [T]) -> Result<()> {
         let length = data.len();
         let make = |buffer| self.reduction::<T>(length, buffer);
@@ -270,10 +275,12 @@ impl Group {
 
     /// Starts a bucket's all-reduce and returns at once; `data` as for [`Group::all_reduce`].
     ///
-    /// Several buckets may be in flight; one of a number must be waited for before the next of that number starts.
+    /// Several buckets may be in flight; one of a number must be waited for before the next of that
+    /// number starts.
     ///
     /// # Errors
-    /// Those of [`Group::all_reduce`], and [`Error::InvalidArgument`] for a bucket that is still in flight.
+    /// Those of [`Group::all_reduce`], and [`Error::InvalidArgument`] for a bucket that is still in
+    /// flight.
     pub fn start_all_reduce<T: Element>(&self, bucket: u32, data: Vec<T>) -> Result<Handle<T>> {
         let operation = self.reduction::<T>(data.len(), T::into_buffer(data))?;
         let key = self.start_bucket(bucket, operation)?;

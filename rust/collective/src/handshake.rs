@@ -1,4 +1,5 @@
-//! The handshake that opens every connection: both sides prove that they know the job's token without sending it.
+//! The handshake that opens every connection: both sides prove that they know the job's token
+//! without sending it.
 //!
 //! ```text
 //! dialer                                 acceptor
@@ -7,10 +8,11 @@
 //!   proof: identity, MAC           ->
 //!                                  <-    verdict: identity with status, MAC
 //! ```
-//! Each MAC is HMAC-SHA-256 under the token over its sender's role and everything said before, so that neither side's
-//! words can be replayed or reflected. The dialer proves itself first: a stranger gets nothing to guess the token by.
-//! All messages have a fixed length. What follows the handshake is not encrypted and carries checksums, not MACs: the
-//! network between workers is trusted with data, not with membership. Pure: bytes in, bytes out; no sockets.
+//! Each MAC is HMAC-SHA-256 under the token over its sender's role and everything said before, so
+//! that neither side's words can be replayed or reflected. The dialer proves itself first: a
+//! stranger gets nothing to guess the token by. All messages have a fixed length. What follows the
+//! handshake is not encrypted and carries checksums, not MACs: the network between workers is
+//! trusted with data, not with membership. Pure: bytes in, bytes out; no sockets.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

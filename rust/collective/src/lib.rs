@@ -1,5 +1,6 @@
-//! Collective communication between the processes of a data-parallel job: rendezvous by address list and token,
-//! deterministic all-reduce over TCP, and failures that are noticed within a second or two and say who and why.
+//! Collective communication between the processes of a data-parallel job: rendezvous by address
+//! list and token, deterministic all-reduce over TCP, and failures that are noticed within a second
+//! or two and say who and why.
 //!
 //! ```no_run
 //! use hornbeam_collective::{Group, GroupConfig, Listener, Member, even_ranges};
@@ -18,9 +19,10 @@
 //! # }
 //! ```
 //!
-//! Invariants: the result of an all-reduce depends on the values of the V logical shards and never on who owns them;
-//! nothing that arrives is interpreted beyond fixed-layout headers; one error ends a generation on all ranks. The crate
-//! knows no graph, no Python and no other crate of the workspace.
+//! Invariants: the result of an all-reduce depends on the values of the V logical shards and never
+//! on who owns them; nothing that arrives is interpreted beyond fixed-layout headers; one error
+//! ends a generation on all ranks. The crate knows no graph, no Python and no other crate of the
+//! workspace.
 #![deny(unsafe_code)]
 
 mod all_reduce;

@@ -1,8 +1,9 @@
 //! One connection: frames queued, written, read, checked and handed to the table of operations.
 //!
-//! Reading goes through a small stage, so that a header and the beginning of its payload take one system call; the rest
-//! of a payload is read straight to where it belongs. Writing gathers header and payload. Both stop at what the socket
-//! takes now, so two ranks that send each other a lot never wait for each other. Imports frames and the table.
+//! Reading goes through a small stage, so that a header and the beginning of its payload take one
+//! system call; the rest of a payload is read straight to where it belongs. Writing gathers header
+//! and payload. Both stop at what the socket takes now, so two ranks that send each other a lot
+//! never wait for each other. Imports frames and the table.
 
 mod faults;
 mod receive;
@@ -82,7 +83,8 @@ pub(crate) struct Link {
     stage: Box<[u8]>,
     staged: Range<usize>,
     incoming: Option<Incoming>,
-    /// The next frame is for an operation not started here, and too much of that kind waits already.
+    /// The next frame is for an operation not started here, and too much of that kind waits
+    /// already.
     is_held: bool,
     pub(crate) last_sent: Instant,
     pub(crate) last_heard: Instant,
@@ -205,8 +207,8 @@ impl Link {
         }
     }
 
-    /// Prepares to tell the peer why the generation is given up: the rest of the frame that is being written, lest the
-    /// stream break, and then the reason. [`Self::part`] sends it.
+    /// Prepares to tell the peer why the generation is given up: the rest of the frame that is
+    /// being written, lest the stream break, and then the reason. [`Self::part`] sends it.
     pub(crate) fn give_up(&mut self, reason: &str, work: &Work) {
         let mut counter = self.counter_out;
         if let Some(Outgoing {
@@ -248,8 +250,9 @@ impl Link {
         self.part();
     }
 
-    /// After the generation has failed: sends what [`Self::give_up`] prepared, and reads so that closing the socket
-    /// does not reset the connection under the reason's feet. Tells whether anything moved.
+    /// After the generation has failed: sends what [`Self::give_up`] prepared, and reads so that
+    /// closing the socket does not reset the connection under the reason's feet. Tells whether
+    /// anything moved.
     pub(crate) fn part(&mut self) -> bool {
         let mut moved = false;
         while !self.parting.is_empty() {

@@ -1,5 +1,6 @@
-//! What the engine knows of a collective operation: it says what to send, where arriving data lands, and when it is
-//! done. An operation never touches a socket. Imports buffers, frames and errors.
+//! What the engine knows of a collective operation: it says what to send, where arriving data
+//! lands, and when it is done. An operation never touches a socket. Imports buffers, frames and
+//! errors.
 
 use crate::buffer::{Buffer, Pool, Scratch};
 use crate::frame::{Header, Kind};
@@ -85,7 +86,8 @@ pub(crate) trait Operation: Send {
     /// Queues what can be sent at once.
     fn start(&mut self, context: &mut Context<'_>);
 
-    /// Decides where a frame's payload lands, or says how the frame contradicts this rank's own call.
+    /// Decides where a frame's payload lands, or says how the frame contradicts this rank's own
+    /// call.
     fn accept(&self, from: usize, header: &Header) -> Result<Landing, String>;
 
     /// The bytes named by [`Landing::InPlace`].

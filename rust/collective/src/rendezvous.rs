@@ -1,8 +1,9 @@
-//! Forming a generation: every pair of ranks gets one connection, the lower rank dialing the higher.
+//! Forming a generation: every pair of ranks gets one connection, the lower rank dialing the
+//! higher.
 //!
-//! One thread polls the listener, its dials and its guests. A guest that does not finish its handshake in time, talks
-//! nonsense or does not know the token is logged and dropped; it costs a slot and never disturbs the members. Imports
-//! the handshake, sockets and errors.
+//! One thread polls the listener, its dials and its guests. A guest that does not finish its
+//! handshake in time, talks nonsense or does not know the token is logged and dropped; it costs a
+//! slot and never disturbs the members. Imports the handshake, sockets and errors.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -41,7 +42,8 @@ impl Listener {
     /// Binds the first free port of `ports` (`0..=0` for any) at the node's own address `ip`.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for an empty token or an unspecified address, [`Error::Io`] if no port is free.
+    /// [`Error::InvalidConfig`] for an empty token or an unspecified address, [`Error::Io`] if no
+    /// port is free.
     pub fn bind(ip: IpAddr, ports: RangeInclusive<u16>, token: impl AsRef<[u8]>) -> Result<Self> {
         if token.as_ref().is_empty() {
             return Err(Error::InvalidConfig(
@@ -78,7 +80,8 @@ impl Listener {
 
     fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // A restarted rank wants its port back at once; the system still refuses one that somebody listens on.
+        // A restarted rank wants its port back at once; the system still refuses one that somebody
+        // listens on.
         socket.set_reuse_address(address.port() != 0)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -134,7 +137,8 @@ impl Talk {
         }
     }
 
-    /// Says and hears what is possible now. It never reads past the handshake: frames may follow at once.
+    /// Says and hears what is possible now. It never reads past the handshake: frames may follow at
+    /// once.
     fn pump(&mut self, judge: &dyn Fn(&Identity) -> Status) -> Result<bool, Hitch> {
         loop {
             while !self.outgoing.is_empty() {
@@ -349,8 +353,9 @@ impl<'a> Formation<'a> {
         let socket = socket2::SockRef::from(stream);
         let silence = self.config.timeouts.silence;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        // Missing heartbeats end a connection much sooner. The kernel's own limit must leave room for a peer that
-        // lives and reads nothing, since it counts a closed window as unacknowledged.
+        // Missing heartbeats end a connection much sooner. The kernel's own limit must leave room
+        // for a peer that lives and reads nothing, since it counts a closed window as
+        // unacknowledged.
         socket.set_tcp_user_timeout(Some(self.config.timeouts.operation))?;
         let second = Duration::from_secs(1);
         socket.set_tcp_keepalive(

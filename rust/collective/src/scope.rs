@@ -1,7 +1,9 @@
-//! Lending memory to operations safely: guards that take operations out of the engine before the memory's borrow ends.
+//! Lending memory to operations safely: guards that take operations out of the engine before the
+//! memory's borrow ends.
 //!
-//! A loan is sound because the engine touches an operation's data only under its lock and only while the operation is
-//! in its table: once the guard has removed it there, nothing can reach the memory. Imports the engine and the group.
+//! A loan is sound because the engine touches an operation's data only under its lock and only
+//! while the operation is in its table: once the guard has removed it there, nothing can reach the
+//! memory. Imports the engine and the group.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -31,7 +33,8 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Runs an operation on `data` to its end; when this returns or unwinds, the engine has let go of the memory.
+/// Runs an operation on `data` to its end; when this returns or unwinds, the engine has let go of
+/// the memory.
 pub(crate) fn run_lent<T: bytemuck::Pod>(
     engine: &Engine,
     bucket: u32,
@@ -42,7 +45,8 @@ pub(crate) fn run_lent<T: bytemuck::Pod>(
         engine,
         keys: Mutex::new(Vec::new()),
     };
-    // SAFETY: `data` is mutably borrowed for this whole function, and the guard is dropped within it.
+    // SAFETY: `data` is mutably borrowed for this whole function, and the guard is dropped within
+    // it.
     let buffer = unsafe { Buffer::lend(NonNull::from(&mut *data).cast(), size_of_val(data)) };
     let key = engine.start(bucket, make(buffer)?, false)?;
     lock(&guard.keys).push(key);
@@ -81,8 +85,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> Result<ScopedHandle<'env, T>> {
         let (length, bytes) = (data.len(), size_of_val(data));
         let data = NonNull::from(data).cast::<T>();
-        // SAFETY: the slice is borrowed for 'env, which outlives the scope; the scope's guard takes the operation out
-        // of the engine before `Group::scope` returns, and `wait` does before it gives the slice back.
+        // SAFETY: the slice is borrowed for 'env, which outlives the scope; the scope's guard takes
+        // the operation out of the engine before `Group::scope` returns, and `wait` does before it
+        // gives the slice back.
         let buffer = unsafe { Buffer::lend(data.cast(), bytes) };
         let operation = self.group.reduction::<T>(length, buffer)?;
         let key = self.group.start_bucket(bucket, operation)?;
@@ -102,15 +107,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     pub fn wait<T: Element>(&self, handle: ScopedHandle<'env, T>) -> Result<&'env mut [T]> {
         self.group.engine().wait(handle.key)?;
         lock(&self.guard.keys).retain(|key| *key != handle.key);
-        // SAFETY: the pointer and length come from a `&'env mut` slice that the handle stands for; the operation has
-        // been taken out of the engine, so that nobody else uses it.
+        // SAFETY: the pointer and length come from a `&'env mut` slice that the handle stands for;
+        // the operation has been taken out of the engine, so that nobody else uses it.
         Ok(unsafe { std::slice::from_raw_parts_mut(handle.data.as_ptr(), handle.length) })
     }
 }
 
 impl Group {
-    /// Runs `body`, which may start buckets on slices that outlive the scope; they are all complete, or the group has
-    /// failed, when it returns.
+    /// Runs `body`, which may start buckets on slices that outlive the scope; they are all
+    /// complete, or the group has failed, when it returns.
     ///
     /// ```no_run
     /// # fn step(group: &hornbeam_collective::Group) -> hornbeam_collective::Result<()> {
@@ -149,22 +154,24 @@ impl Group {
         Ok(result)
     }
 
-    /// Starts a bucket's all-reduce on lent memory, for callers that plan their memory themselves; [`Group::scope`] is
-    /// the safe way. `data` is as for [`Group::all_reduce`].
+    /// Starts a bucket's all-reduce on lent memory, for callers that plan their memory themselves;
+    /// [`Group::scope`] is the safe way. `data` is as for [`Group::all_reduce`].
     ///
     /// # Errors
     /// Those of [`Group::start_all_reduce`].
     ///
     /// # Safety
-    /// `data` must be initialised and valid for reads and writes of `length` elements, and used by nobody else until
-    /// [`Group::wait_lent`] has returned for the handle, in whatever way, or the group was dropped or regrouped.
+    /// `data` must be initialised and valid for reads and writes of `length` elements, and used by
+    /// nobody else until [`Group::wait_lent`] has returned for the handle, in whatever way, or the
+    /// group was dropped or regrouped.
     pub unsafe fn start_all_reduce_at<T: Element>(
         &self,
         bucket: u32,
         data: NonNull<T>,
         length: usize,
     ) -> Result<LentHandle> {
-        // SAFETY: the caller's promise. The engine drops the operation at `wait_lent` or with the generation.
+        // SAFETY: the caller's promise. The engine drops the operation at `wait_lent` or with the
+        // generation.
         let buffer = unsafe { Buffer::lend(data.cast(), length * size_of::<T>()) };
         let operation = self.reduction::<T>(length, buffer)?;
         let key = self.start_bucket(bucket, operation)?;

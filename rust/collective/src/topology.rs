@@ -1,9 +1,11 @@
-//! Who sends what to whom: groups of ranks, chunks and pieces of the data, and the ranks that sum them.
+//! Who sends what to whom: groups of ranks, chunks and pieces of the data, and the ranks that sum
+//! them.
 //!
-//! Data is cut into one chunk a collector, chunks into pieces. With one group (up to some dozens of ranks) every rank
-//! collects its own chunk from all others. With several groups the path has two levels along the same tree: each group
-//! has a collector for the piece, who joins what its group owns and hands it to the collector of the piece's home
-//! group. The tree decides the sums, so the path never shows in the result. Imports the tree.
+//! Data is cut into one chunk a collector, chunks into pieces. With one group (up to some dozens of
+//! ranks) every rank collects its own chunk from all others. With several groups the path has two
+//! levels along the same tree: each group has a collector for the piece, who joins what its group
+//! owns and hands it to the collector of the piece's home group. The tree decides the sums, so the
+//! path never shows in the result. Imports the tree.
 
 use std::ops::Range;
 
@@ -35,7 +37,8 @@ pub(crate) struct Piece {
 const CHUNK_ALIGNMENT: usize = 16;
 
 impl Topology {
-    /// With more than `direct_ranks` ranks, they are grouped by about the square root of their number.
+    /// With more than `direct_ranks` ranks, they are grouped by about the square root of their
+    /// number.
     pub(crate) fn new(layout: Layout, rank: usize, direct_ranks: usize) -> Self {
         let ranks = layout.ranks();
         let count = if ranks > direct_ranks.max(1) {
@@ -75,7 +78,8 @@ impl Topology {
         self.layout.ranks()
     }
 
-    /// All ranks but this one, beginning with the next: so not everybody writes to the same rank first.
+    /// All ranks but this one, beginning with the next: so not everybody writes to the same rank
+    /// first.
     pub(crate) fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let (rank, ranks) = (self.rank, self.ranks());
         (1..ranks).map(move |step| (rank + step) % ranks)
@@ -127,8 +131,8 @@ impl Topology {
             .map(|g| self.collector_in(g, piece))
     }
 
-    /// The subtrees that this rank, as the piece's collector or finisher, gets from another rank; none if it gets
-    /// nothing from it.
+    /// The subtrees that this rank, as the piece's collector or finisher, gets from another rank;
+    /// none if it gets nothing from it.
     pub(crate) fn delivered(&self, piece: &Piece, from: usize) -> &[Subtree] {
         let group = self.group_of[from];
         if group == self.group_of[self.rank] {
@@ -202,7 +206,8 @@ mod tests {
             prop_assert_eq!(at, elements);
         }
 
-        /// What a piece's finisher is told to expect is delivered by somebody, and covers every shard exactly once.
+        /// What a piece's finisher is told to expect is delivered by somebody, and covers every
+        /// shard exactly once.
         #[test]
         fn every_shard_reaches_the_finisher(ranks in 1usize..40, direct in 1usize..40) {
             let all: Vec<_> = (0..ranks).map(|rank| topology(ranks, rank, direct)).collect();

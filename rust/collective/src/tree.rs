@@ -1,9 +1,10 @@
 //! The fixed binary tree over logical shards that every sum follows.
 //!
-//! A global batch is cut into V shards, V a power of two. The sum over them is defined as that of the complete
-//! binary tree with the shards as leaves, and is always computed as `left + right`. Whoever owns a contiguous range of
-//! shards can compute the sums of the range's maximal aligned subtrees alone; joining two siblings gives the parent's
-//! sum with the very bits a single process would get. Imports only the crate's error.
+//! A global batch is cut into V shards, V a power of two. The sum over them is defined as that of
+//! the complete binary tree with the shards as leaves, and is always computed as `left + right`.
+//! Whoever owns a contiguous range of shards can compute the sums of the range's maximal aligned
+//! subtrees alone; joining two siblings gives the parent's sum with the very bits a single process
+//! would get. Imports only the crate's error.
 
 use std::ops::Range;
 
@@ -88,7 +89,8 @@ pub fn cover(shards: Range<u32>) -> Vec<Subtree> {
     subtrees
 }
 
-/// Who owns which shards: contiguous ranges in the order of the ranks, covering all V. A range may be empty.
+/// Who owns which shards: contiguous ranges in the order of the ranks, covering all V. A range may
+/// be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     shards: u32,

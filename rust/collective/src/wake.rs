@@ -1,4 +1,5 @@
-//! Waiting for sockets with `poll`, waking a waiting thread, and aborting from any thread. Imports errors.
+//! Waiting for sockets with `poll`, waking a waiting thread, and aborting from any thread. Imports
+//! errors.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -58,7 +59,8 @@ pub(crate) enum Want {
     Nothing,
 }
 
-/// Waits until one of the descriptors is ready, the waker is used or the time is over; tells which descriptors are ready.
+/// Waits until one of the descriptors is ready, the waker is used or the time is over; tells which
+/// descriptors are ready.
 pub(crate) fn poll(
     waker: &Waker,
     interests: &[Interest<'_>],
@@ -172,13 +174,14 @@ impl Abort {
 pub struct AbortHandle(pub(crate) Arc<Abort>);
 
 impl AbortHandle {
-    /// Makes every operation of the current generation, and its formation, fail within milliseconds.
+    /// Makes every operation of the current generation, and its formation, fail within
+    /// milliseconds.
     pub fn abort(&self, reason: impl Into<String>) {
         self.0.set(None, reason.into());
     }
 
-    /// The same for one generation: does nothing if a newer one has begun, and if it has not begun yet it will fail
-    /// at once when it does.
+    /// The same for one generation: does nothing if a newer one has begun, and if it has not begun
+    /// yet it will fail at once when it does.
     pub fn abort_generation(&self, generation: u64, reason: impl Into<String>) {
         self.0.set(Some(generation), reason.into());
     }

@@ -1,7 +1,8 @@
-//! The table of operations in flight, and frames that came for operations this rank has not started yet.
+//! The table of operations in flight, and frames that came for operations this rank has not started
+//! yet.
 //!
-//! Frames find their operation by its key; what comes early waits in scratch blocks and is replayed at the start.
-//! Imports operations, frames and buffers; no sockets.
+//! Frames find their operation by its key; what comes early waits in scratch blocks and is replayed
+//! at the start. Imports operations, frames and buffers; no sockets.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -63,7 +64,8 @@ impl Work {
         is_free.then_some(OpKey { bucket, sequence })
     }
 
-    /// Starts an operation and hands it what came early. A frame that contradicts it is returned with its sender.
+    /// Starts an operation and hands it what came early. A frame that contradicts it is returned
+    /// with its sender.
     pub(crate) fn start(
         &mut self,
         key: OpKey,

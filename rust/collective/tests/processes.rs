@@ -90,8 +90,9 @@ fn sum(ranks: &mut [&mut Rank], elements: usize) -> String {
     answers[0].clone()
 }
 
-/// What happens when one of three processes gets a signal while the others wait for it: they fail, say who was lost and
-/// how, go on as two, and are three again with a newcomer; the sums' bits are always those of one process.
+/// What happens when one of three processes gets a signal while the others wait for it: they fail,
+/// say who was lost and how, go on as two, and are three again with a newcomer; the sums' bits are
+/// always those of one process.
 fn lose_one(signal: &str, expected: &str) {
     let mut alone = Rank::start();
     form(&mut [&mut alone], 1);

@@ -1,4 +1,5 @@
-//! Several all-reduces in flight, owned, borrowed and lent, moved by the background thread or the waiter.
+//! Several all-reduces in flight, owned, borrowed and lent, moved by the background thread or the
+//! waiter.
 
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -172,7 +173,8 @@ fn early_data_beyond_the_limit_waits_in_the_socket() {
     let tune = |config: &mut GroupConfig| config.tuning.early_bytes = 100_000;
     on_group_with(&even_ranges(2, 2), tune, |group| {
         if group.rank() == 1 {
-            // Rank 0's data comes long before it is asked for, and for longer than silence may last.
+            // Rank 0's data comes long before it is asked for, and for longer than silence may
+            // last.
             std::thread::sleep(Duration::from_millis(1800));
         }
         let handles: Vec<_> = (0..8)

@@ -164,3 +164,13 @@ fn a_failed_generation_is_followed_by_a_sound_one() {
         }
     });
 }
+
+#[test]
+fn groups_and_handles_go_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Group>();
+    check::<crate::Listener>();
+    check::<crate::AbortHandle>();
+    check::<Error>();
+    check::<crate::Handle<f32>>();
+}

@@ -1,4 +1,5 @@
-//! Every fault of the injector: the others notice what happened, say who, and a new generation works.
+//! Every fault of the injector: the others notice what happened, say who, and a new generation
+//! works.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +7,8 @@ use super::*;
 use crate::fault::{Fault, FaultPlan};
 use crate::{Error, Loss};
 
-/// Runs steps of all-reduces in a group of three whose rank 1 breaks as planned at its third operation; gives each
-/// rank's first error, and checks the results until then.
+/// Runs steps of all-reduces in a group of three whose rank 1 breaks as planned at its third
+/// operation; gives each rank's first error, and checks the results until then.
 fn break_rank_one(fault: Fault, elements: usize) -> Vec<Option<Error>> {
     let tune = |config: &mut GroupConfig| {
         config.timeouts.silence = Duration::from_millis(500);

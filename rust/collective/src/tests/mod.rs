@@ -31,7 +31,8 @@ pub(crate) fn members(listeners: &[Listener], ranges: &[Range<u32>]) -> Vec<Memb
         .collect()
 }
 
-/// A configuration that notices failures quickly, but not so quickly that a busy machine looks like one.
+/// A configuration that notices failures quickly, but not so quickly that a busy machine looks like
+/// one.
 pub(crate) fn config(rank: usize, members: Vec<Member>) -> GroupConfig {
     let mut config = GroupConfig::new("tests", rank as u32, members, 1);
     config.timeouts.operation = Duration::from_secs(30);
@@ -39,7 +40,8 @@ pub(crate) fn config(rank: usize, members: Vec<Member>) -> GroupConfig {
     config
 }
 
-/// Runs `body` on every rank of a group whose shards are cut as given; `tune` may change each rank's configuration.
+/// Runs `body` on every rank of a group whose shards are cut as given; `tune` may change each
+/// rank's configuration.
 pub(crate) fn on_group_with<R: Send>(
     ranges: &[Range<u32>],
     tune: impl Fn(&mut GroupConfig) + Sync,

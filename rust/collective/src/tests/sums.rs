@@ -1,4 +1,5 @@
-//! All-reduce against a single process' tree, bit by bit; all-gather, broadcast and barrier against their definitions.
+//! All-reduce against a single process' tree, bit by bit; all-gather, broadcast and barrier against
+//! their definitions.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! Two processes on this machine: all-reduce at several sizes beside a plain exchange of as many bytes, and forming a
-//! group of three.
+//! Two processes on this machine: all-reduce at several sizes beside a plain exchange of as many
+//! bytes, and forming a group of three.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,8 @@ const SIZES: [(usize, usize, usize); 5] = [
     (16 << 20, 8, 2),
     (64 << 20, 5, 1),
 ];
-/// Every size is measured so often, the plain exchange in between, since a shared machine has moods.
+/// Every size is measured so often, the plain exchange in between, since a shared machine has
+/// moods.
 const ROUNDS: usize = 3;
 
 struct Rank {

@@ -1,4 +1,5 @@
-//! A plain exchange of bytes over one connection, as the measure for what the machine's TCP can do at best.
+//! A plain exchange of bytes over one connection, as the measure for what the machine's TCP can do
+//! at best.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};

@@ -1,10 +1,15 @@
-//! The commands of `hornbeam-rank serve`, one a line, each answered by one line that begins with `ok` or `error`:
+//! The commands of `hornbeam-rank serve`, one a line, each answered by one line that begins with
+//! `ok` or `error`:
 //!
-//! * `form GENERATION RANK SILENCE_MS ADDRESS,FIRST,END...` joins (or regroups) with the members given in rank order
-//! * `sum ELEMENTS` all-reduces values that depend on the shards alone; answers the result's checksum
+//! * `form GENERATION RANK SILENCE_MS ADDRESS,FIRST,END...` joins (or regroups) with the members
+//!   given in rank order
+//! * `sum ELEMENTS` all-reduces values that depend on the shards alone; answers the result's
+//!   checksum
 //! * `barrier`
-//! * `bench ELEMENTS BATCHES BATCH` answers the best and the median batch's time of an all-reduce in microseconds
-//! * `copy BYTES BATCHES BATCH` the same for a plain exchange over one connection between ranks 0 and 1
+//! * `bench ELEMENTS BATCHES BATCH` answers the best and the median batch's time of an all-reduce
+//!   in microseconds
+//! * `copy BYTES BATCHES BATCH` the same for a plain exchange over one connection between ranks 0
+//!   and 1
 //! * `quit`, or the end of the input
 
 use std::error::Error;
@@ -155,8 +160,8 @@ fn partial(shards: std::ops::Range<u32>, elements: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The best and the median batch's time of a run; all ranks begin together. One run alone says little: it is short for
-/// the rank that comes last.
+/// The best and the median batch's time of a run; all ranks begin together. One run alone says
+/// little: it is short for the rank that comes last.
 fn measure(
     group: &Group,
     batches: usize,
