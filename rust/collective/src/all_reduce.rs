@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use crate::buffer::{Buffer, Dtype, Pool, Scratch};
 use crate::frame::{Header, Kind};
-use crate::operation::{Context, Item, Label, Landing, Operation, Output, Source, expect};
+use crate::operation::{
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Source, expect,
+};
 use crate::topology::{Piece, Topology};
 use crate::tree::Subtree;
 
@@ -320,6 +322,10 @@ impl AllReduce {
 impl Operation for AllReduce {
     fn name(&self) -> String {
         format!("all_reduce of {} {}", self.elements, self.dtype.name())
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.elements * self.dtype.size() > BULK_BYTES
     }
 
     fn start(&mut self, context: &mut Context<'_>) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::buffer::{Buffer, Scratch};
 use crate::frame::{Header, Kind};
-use crate::operation::{Context, Item, Label, Landing, Operation, Output, Source, expect};
+use crate::operation::{
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Source, expect,
+};
 use crate::topology::Topology;
 
 /// Data from this size on is passed on by the receivers.
@@ -71,6 +73,10 @@ impl Broadcast {
 impl Operation for Broadcast {
     fn name(&self) -> String {
         format!("broadcast of {} bytes from rank {}", self.length, self.root)
+    }
+
+    fn is_bulk(&self) -> bool {
+        self.length > BULK_BYTES
     }
 
     fn start(&mut self, context: &mut Context<'_>) {

@@ -158,7 +158,15 @@ impl Engine {
                 continue;
             }
             core.is_driven = true;
-            core = self.drive(core, deadline, |core| core.work.is_complete(key));
+            // While much moves, a thread that sleeps is woken in time and keeps its claim on a busy
+            // machine's cores; one that spins or yields loses it to others.
+            let is_bulk = core.work.get(key).is_some_and(Operation::is_bulk);
+            let spin = if is_bulk {
+                self.spin.min(PURE_SPIN)
+            } else {
+                self.spin
+            };
+            core = self.drive(core, spin, deadline, |core| core.work.is_complete(key));
             core.is_driven = false;
         };
         self.callers.fetch_sub(1, Ordering::SeqCst);
@@ -178,6 +186,7 @@ impl Engine {
     fn drive<'a>(
         &'a self,
         mut core: MutexGuard<'a, Core>,
+        spin: Duration,
         deadline: Instant,
         is_done: impl Fn(&Core) -> bool,
     ) -> MutexGuard<'a, Core> {
@@ -205,7 +214,7 @@ impl Engine {
             if moved {
                 idle_since = None;
             }
-            let is_spinning = moved || now - *idle_since.get_or_insert(now) < self.spin;
+            let is_spinning = moved || now - *idle_since.get_or_insert(now) < spin;
             if is_spinning && self.sockets.len() <= FEW_LINKS {
                 if !moved && now - idle_since.unwrap_or(now) > PURE_SPIN {
                     std::thread::yield_now();
@@ -327,10 +336,10 @@ impl Engine {
             self.farewell
         };
         let deadline = Instant::now() + patience;
-        core = self.drive(core, deadline, Core::is_flushed);
+        core = self.drive(core, self.spin, deadline, Core::is_flushed);
         core.end_streams();
         if until_read {
-            drop(self.drive(core, deadline, Core::is_over));
+            drop(self.drive(core, self.spin, deadline, Core::is_over));
         }
     }
 

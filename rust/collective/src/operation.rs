@@ -7,6 +7,9 @@ use crate::frame::{Header, Kind};
 use crate::tree::Subtree;
 use std::ops::Range;
 
+/// Operations on more bytes than this are bulk.
+pub(crate) const BULK_BYTES: usize = 4 << 20;
+
 /// Data that an operation wants to have sent to one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -82,6 +85,11 @@ pub(crate) enum Output {
 pub(crate) trait Operation: Send {
     /// What it is, for errors: `all_reduce of 1000 f32`.
     fn name(&self) -> String;
+
+    /// Whether it moves so much that waiting is a matter of milliseconds and not of wake-ups.
+    fn is_bulk(&self) -> bool {
+        false
+    }
 
     /// Queues what can be sent at once.
     fn start(&mut self, context: &mut Context<'_>);
