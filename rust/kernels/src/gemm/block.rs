@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
+use super::act::activate;
 use super::simd::{Body, Simd};
 use super::tile::{Seg, TileArgs, mr_max, tile};
 use super::{Act, Epilogue};
@@ -121,24 +122,14 @@ pub(crate) unsafe fn block<S: Simd>(p: &Block<'_, S::T>, a_rows: &[usize], c_row
                 tile::<S>(nv, mr, &args);
                 if !matches!(p.act, Act::None | Act::Relu) {
                     for &row in &c_rows[i..i + mr] {
-                        activate(p.act, p.c.add(row + j), cols);
+                        let row = std::slice::from_raw_parts_mut(p.c.add(row + j), cols);
+                        activate(p.act, row);
                     }
                 }
             }
             i += mr;
         }
         j += cols;
-    }
-}
-
-/// Applies an activation to `len` numbers in place.
-///
-/// # Safety
-/// They are valid and nobody else uses them.
-unsafe fn activate<T: Float>(act: Act, p: *mut T, len: usize) {
-    for i in 0..len {
-        // SAFETY: the caller's promise.
-        unsafe { *p.add(i) = act.apply(*p.add(i)) };
     }
 }
 

@@ -4,9 +4,11 @@
 //! `k` alone. A block is one chain of multiply-adds, a group adds its blocks in order, and `C` adds
 //! its groups in order. Groups may be computed by different threads.
 
+use super::act::activate;
 use super::block::{
     Block, Layout, MC, bias_ptr, copy_rows, pack, packed_len, rows, widest, with_scratch,
 };
+use super::column::column;
 use super::simd::Simd;
 use super::tile::Seg;
 use super::{Act, Epilogue};
@@ -81,6 +83,9 @@ impl<T: Float> Gemm<T> {
 pub(crate) unsafe fn gemm<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
     // SAFETY: the caller's promise.
     unsafe {
+        if g.n == 1 && column::<S>(g, ep) {
+            return;
+        }
         if groups(g.k) == 1 {
             tasks::<S>(g, ep);
         } else {
@@ -168,9 +173,7 @@ pub(crate) fn finish<T: Float>(c: &mut [T], ep: &Epilogue<'_, T>) {
         }
     }
     if ep.act != Act::None {
-        for c in c {
-            *c = ep.act.apply(*c);
-        }
+        activate(ep.act, c);
     }
 }
 
@@ -247,7 +250,7 @@ unsafe fn part<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
         gathers,
     };
     // Rows of `B` far apart cost L1 and TLB misses for every tile; a copy pays after a few.
-    let packs = g.csb != 1 || (g.m > 24 && g.n > 2 * S::LANES);
+    let packs = g.csb != 1 || (g.n > 2 * S::LANES && (g.m > 192 || (g.m > 24 && g.rsb > 1024)));
     let (a_len, whole) = (if gathers { MA * kc } else { 0 }, packed_len::<S>(g.k, g.n));
     // SAFETY: the caller's promise; the buffers have the packed lengths.
     unsafe {

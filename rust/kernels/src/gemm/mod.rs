@@ -5,9 +5,11 @@
 //! are summed depends on `k`, on whether `n` is 1 and on the instruction set alone: not on `m`, on
 //! the element's place, on the batch or on the number of threads.
 //!
-//! May import `cpu`, `dtype` and `par`.
+//! May import `cpu`, `dtype`, `math`, `par` and `simd`.
 
+mod act;
 pub(crate) mod block;
+mod column;
 pub(crate) mod driver;
 pub(crate) mod simd;
 pub(crate) mod tile;
