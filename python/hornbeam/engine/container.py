@@ -237,7 +237,7 @@ class Container(Layer):
 
     def get_weights(self) -> list[np.ndarray]:
         """Return the values of all variables, layer by layer."""
-        return [w for layer in self.layers for w in layer.get_weights()]
+        return K.batch_get_value(self._weights_in_order())
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Give all variables new values, in the order of `get_weights`.
