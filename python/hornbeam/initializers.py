@@ -441,12 +441,13 @@ def get(identifier: Any) -> Callable[..., Any]:
     if isinstance(identifier, dict):
         return deserialize(identifier)
     if isinstance(identifier, str):
-        found = deserialize(identifier)
+        found: Any = deserialize(identifier)
         # A name may stand for a class, for a function that makes an initializer, or, among custom
         # objects, for a function that is itself one: only that needs its arguments.
         return found if _takes_a_shape(found) else found()
     if inspect.isclass(identifier):
-        return identifier()
+        made: Any = identifier()
+        return made
     if callable(identifier):
         return identifier
     raise ValueError(

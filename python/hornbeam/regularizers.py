@@ -34,7 +34,7 @@ class L1L2(Regularizer):
         self.l2 = float(0.0 if l2 is None else l2)
 
     def __call__(self, x: Any) -> Any:
-        penalty = 0.0
+        penalty: Any = 0.0
         if self.l1:
             penalty = penalty + K.sum(self.l1 * K.abs(x))
         if self.l2:

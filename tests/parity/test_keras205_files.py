@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import hornbeam as keras
+from parity.comparing import numbered
 
 SHARED = Path(os.environ.get("HORNBEAM_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 FILES = SHARED / "golden" / "keras-2.0.5"
@@ -51,8 +52,9 @@ def load(name):
     return keras.models.model_from_json(text)
 
 
-def numbered(arrays, prefix):
-    return [arrays[f"{prefix}{i}"] for i in range(len(arrays.files)) if f"{prefix}{i}" in arrays]
+def arrays_of(name):
+    with np.load(FILES / f"{name}.npz") as file:
+        return dict(file)
 
 
 def assert_predicts(model, arrays):
@@ -69,18 +71,18 @@ def assert_predicts(model, arrays):
 def test_weights_file(name):
     model = load(name)
     model.load_weights(str(FILES / f"{name}.weights.h5"))
-    assert_predicts(model, np.load(FILES / f"{name}.npz"))
+    assert_predicts(model, arrays_of(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_within_a_model_file(name):
     model = load(name)
     model.load_weights(str(FILES / f"{name}.h5"))
-    assert_predicts(model, np.load(FILES / f"{name}.npz"))
+    assert_predicts(model, arrays_of(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_have_the_order_and_shapes_of_keras(name):
     model = load(name)
-    initial = numbered(np.load(FILES / f"{name}.npz"), "initial")
+    initial = numbered(arrays_of(name), "initial")
     assert [w.shape for w in model.get_weights()] == [w.shape for w in initial]

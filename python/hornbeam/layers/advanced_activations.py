@@ -78,7 +78,7 @@ class PReLU(_Elementwise):
             self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
 
     def build(self, input_shape: Shape) -> None:
-        shape = list(input_shape[1:])
+        shape: list[Any] = list(input_shape[1:])
         shared = set(self.shared_axes or ())
         for axis in shared:
             shape[axis - 1] = 1
@@ -88,7 +88,9 @@ class PReLU(_Elementwise):
                 "for the samples and the shared_axes"
             )
         self.alpha = add_role_weight(self, "alpha", shape)
-        axes = {i: size for i, size in enumerate(input_shape) if i and i not in shared}
+        axes: dict[int, Any] = {
+            i: size for i, size in enumerate(input_shape) if i and i not in shared
+        }
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)
         self.built = True
 

@@ -230,7 +230,7 @@ class Reshape(Layer):
         (None, 3, 2, 2)
     """
 
-    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(target_shape, (int, np.integer)):
             target_shape = (target_shape,)

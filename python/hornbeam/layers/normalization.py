@@ -111,10 +111,11 @@ class BatchNormalization(Layer):
 
     def _by_moving_statistics(self, inputs: Any) -> Any:
         ndim = K.ndim(inputs)
-        vectors = (self.moving_mean, self.moving_variance, self.beta, self.gamma)
-        return K.batch_normalization(
-            inputs, *(self._along_axis(v, ndim) for v in vectors), epsilon=self.epsilon
+        mean, variance, beta, gamma = (
+            self._along_axis(vector, ndim)
+            for vector in (self.moving_mean, self.moving_variance, self.beta, self.gamma)
         )
+        return K.batch_normalization(inputs, mean, variance, beta, gamma, epsilon=self.epsilon)
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         fixed = training is not None and not hasattr(training, "op") and not training

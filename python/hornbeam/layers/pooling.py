@@ -54,7 +54,7 @@ class _Pooling(Layer):
         return tuple(shape)
 
     def call(self, inputs: Any) -> Any:
-        pool = (K.pool1d, K.pool2d, K.pool3d)[self._rank - 1]
+        pool: Any = (K.pool1d, K.pool2d, K.pool3d)[self._rank - 1]
         return pool(
             inputs,
             self.pool_size,

@@ -75,7 +75,7 @@ class _Gated(Recurrent):
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
         )
-        self.bias = self._add_bias() if self.use_bias else None
+        self.bias: Any = self._add_bias() if self.use_bias else None
         self.built = True
 
     def _add_bias(self) -> Any:

@@ -78,7 +78,7 @@ class Optimizer:
         self.weights: list[Any] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
-        current = self.__dict__.get(name)
+        current: Any = self.__dict__.get(name)
         if isinstance(value, numbers.Real) and getattr(current, "is_variable", False):
             K.set_value(current, value)
         else:
@@ -258,7 +258,7 @@ def _constrained(p: Any, new_p: Any, constraints: Mapping[Any, Any] | None) -> A
 
 
 def _unexpected_argument(cls: type, key: str) -> str:
-    known = {*_COMMON_ARGUMENTS, *inspect.signature(cls.__init__).parameters} - {"self", "kwargs"}
+    known = {*_COMMON_ARGUMENTS, *inspect.signature(cls).parameters} - {"self", "kwargs"}
     message = f"Unexpected keyword argument passed to optimizer {cls.__name__}: {key!r}."
     meant = nearest_name(key, known)
     return f"{message} Did you mean {meant!r}?" if meant else message

@@ -174,7 +174,7 @@ class CosineDecay(LearningRateSchedule):
         self.initial_learning_rate = initial_learning_rate
         self.decay_steps = decay_steps
         self.alpha = alpha
-        self.warmup_target = warmup_target
+        self.warmup_target: Any = warmup_target
         self.warmup_steps = warmup_steps
 
     def __call__(self, step: Any) -> Any:
