@@ -109,13 +109,8 @@ impl Literal {
     pub fn uniform(&self) -> Option<f64> {
         let size = self.dtype.size();
         let first = self.bytes.get(..size)?;
-        self.bytes
-            .chunks_exact(size)
-            .all(|c| c == first)
-            .then(|| match self.dtype {
-                DType::Bool | DType::U8 => f64::from(first[0]),
-                _ => Literal::new(self.dtype, vec![], first.to_vec()).to_f64()[0],
-            })
+        let same = self.bytes.chunks_exact(size).all(|c| c == first);
+        same.then(|| first_f64(self.dtype, first))
     }
 }
 
@@ -124,6 +119,17 @@ fn chunks<const N: usize, R>(bytes: &[u8], f: impl Fn([u8; N]) -> R) -> Vec<R> {
         .chunks_exact(N)
         .map(|c| f(c.try_into().expect("chunks have N bytes")))
         .collect()
+}
+
+/// The element at the start of `bytes`.
+fn first_f64(dtype: DType, bytes: &[u8]) -> f64 {
+    match dtype {
+        DType::Bool | DType::U8 => f64::from(bytes[0]),
+        DType::I32 => chunks(bytes, |c| f64::from(i32::from_ne_bytes(c)))[0],
+        DType::I64 => chunks(bytes, |c| i64::from_ne_bytes(c) as f64)[0],
+        DType::F32 => chunks(bytes, |c| f64::from(f32::from_ne_bytes(c)))[0],
+        DType::F64 => chunks(bytes, f64::from_ne_bytes)[0],
+    }
 }
 
 #[cfg(test)]

@@ -101,13 +101,8 @@ impl Emitter {
         }
     }
 
-    /// The outputs of an operation, whose types are inferred.
-    pub(super) fn op(
-        &mut self,
-        op: Op,
-        inputs: Vec<ValueId>,
-        scope: &Option<Arc<str>>,
-    ) -> Result<Vec<ValueId>> {
+    /// The types of an operation's outputs.
+    pub(super) fn infer(&self, op: &Op, inputs: &[ValueId]) -> Result<Vec<Type>> {
         let values = &self.program.values;
         let types: Vec<(DType, &[usize])> = inputs
             .iter()
@@ -115,7 +110,17 @@ impl Emitter {
             .collect();
         let constants: Vec<Option<&Literal>> =
             inputs.iter().map(|&v| self.program.literal(v)).collect();
-        let types = infer_concrete(&op, &types, &constants)?;
+        infer_concrete(op, &types, &constants)
+    }
+
+    /// The outputs of an operation, whose types are inferred.
+    pub(super) fn op(
+        &mut self,
+        op: Op,
+        inputs: Vec<ValueId>,
+        scope: &Option<Arc<str>>,
+    ) -> Result<Vec<ValueId>> {
+        let types = self.infer(&op, &inputs)?;
         Ok(self.typed(op, inputs, types, scope))
     }
 

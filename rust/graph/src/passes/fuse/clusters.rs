@@ -126,7 +126,7 @@ fn split(p: &Program, kinds: &Kinds, part: &[usize]) -> Vec<Vec<usize>> {
             alone.push(vec![i]);
             continue;
         }
-        if !piece.fits(p, i) {
+        if !piece.fits(p, kinds, i) {
             pieces.push(std::mem::take(&mut piece).members);
         }
         piece.add(p, kinds, i);
@@ -147,7 +147,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn fits(&self, p: &Program, i: usize) -> bool {
+    fn fits(&self, p: &Program, kinds: &Kinds, i: usize) -> bool {
         let new: HashSet<ValueId> = p.insts[i]
             .inputs
             .iter()
@@ -155,7 +155,7 @@ impl Piece {
             .filter(|v| !self.results.contains(v) && !self.operands.contains(v))
             .filter(|v| !self.constants.contains(v))
             .collect();
-        let constants = new.iter().filter(|&&v| is_number(p, v)).count();
+        let constants = new.iter().filter(|&&v| kinds.number[v].is_some()).count();
         let operands = self.operands.len() + new.len() - constants;
         let constants = self.constants.len() + constants;
         operands <= MAX_OPERANDS && operands + constants + self.members.len() < MAX_VALUES
@@ -163,7 +163,7 @@ impl Piece {
 
     fn add(&mut self, p: &Program, kinds: &Kinds, i: usize) {
         for &v in &p.insts[i].inputs {
-            if is_number(p, v) {
+            if kinds.number[v].is_some() {
                 self.constants.insert(v);
             } else if !self.results.contains(&v) {
                 self.operands.insert(v);
@@ -175,16 +175,4 @@ impl Piece {
         self.members.push(i);
         self.results.extend(&p.insts[i].outputs);
     }
-}
-
-/// Whether a value is one number that a region can hold in its code.
-pub(super) fn is_number(p: &Program, v: ValueId) -> bool {
-    number(p, v).is_some()
-}
-
-/// The number that a constant is everywhere, where `f64` holds it.
-pub(super) fn number(p: &Program, v: ValueId) -> Option<f64> {
-    let literal = p.literal(v)?;
-    let n = literal.uniform()?;
-    (literal.dtype.is_float() || n.abs() <= (1u64 << 53) as f64).then_some(n)
 }

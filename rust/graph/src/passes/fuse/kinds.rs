@@ -47,6 +47,9 @@ pub(super) struct Kinds {
     pub(super) shape: Vec<Option<Space>>,
     /// The number of elements of each space.
     pub(super) len: Vec<usize>,
+    /// For each value, the number that it is everywhere, if it is a constant that a region can
+    /// hold in its code.
+    pub(super) number: Vec<Option<f64>>,
 }
 
 impl Kinds {
@@ -75,8 +78,20 @@ impl Kinds {
         let shape = shape
             .map(|v| spaces.get(v.shape.as_slice()).copied())
             .collect();
-        Kinds { of, shape, len }
+        Kinds {
+            of,
+            shape,
+            len,
+            number: (0..p.values.len()).map(|v| uniform_number(p, v)).collect(),
+        }
     }
+}
+
+/// The number that a constant is everywhere, where `f64` holds it.
+fn uniform_number(p: &Program, v: ValueId) -> Option<f64> {
+    let literal = p.literal(v)?;
+    let n = literal.uniform()?;
+    (literal.dtype.is_float() || n.abs() <= (1u64 << 53) as f64).then_some(n)
 }
 
 fn reduction(p: &Program, inst: &Inst, op: ReduceOp, axes: &[usize], space: Space) -> Option<Kind> {

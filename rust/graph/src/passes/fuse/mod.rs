@@ -74,7 +74,7 @@ pub(super) fn run(old: &Program) -> Result<Program> {
     let levels = levels::assign(old, &kinds, &users);
     let clusters = Clusters::new(old, &kinds, &levels);
     let values = remat::plan(old, &kinds, &users, &clusters);
-    let units = region::units(old, &users, &clusters, &values);
+    let units = region::units(old, &kinds, &users, &clusters, &values);
     let mut e = Emitter::new(old);
     for u in order(old, &units) {
         match &units[u] {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::clusters::{Clusters, number};
+use super::clusters::Clusters;
 use super::kinds::{Kind, Kinds};
 use super::{Users, producer};
 use crate::dtype::DType;
@@ -58,6 +58,7 @@ pub(super) struct Draft {
 /// The units that all results of the program are computed by.
 pub(super) fn units(
     p: &Program,
+    kinds: &Kinds,
     users: &Users,
     clusters: &Clusters,
     values: &[HashSet<ValueId>],
@@ -72,17 +73,24 @@ pub(super) fn units(
         insts.sort_unstable();
         match insts.as_slice() {
             [] => {}
-            [i] if is_plain(p, *i) => units.push(Unit::Inst(*i)),
-            _ => units.push(Unit::Region(draft(p, clusters, &live.written, c, insts))),
+            [i] if is_plain(p, kinds, *i) => units.push(Unit::Inst(*i)),
+            _ => units.push(Unit::Region(draft(
+                p,
+                kinds,
+                clusters,
+                &live.written,
+                c,
+                insts,
+            ))),
         }
     }
     units
 }
 
 /// Whether an instruction gains nothing from being a region of its own.
-fn is_plain(p: &Program, i: usize) -> bool {
+fn is_plain(p: &Program, kinds: &Kinds, i: usize) -> bool {
     let inst = &p.insts[i];
-    matches!(inst.op, Op::Reduce { .. }) || !inst.inputs.iter().any(|&v| number(p, v).is_some())
+    matches!(inst.op, Op::Reduce { .. }) || !inst.inputs.iter().any(|&v| kinds.number[v].is_some())
 }
 
 /// What has to be computed, and by which cluster.
@@ -147,11 +155,18 @@ impl<'a> Live<'a> {
     }
 }
 
-fn draft(p: &Program, clusters: &Clusters, written: &[bool], c: usize, insts: Vec<usize>) -> Draft {
+fn draft(
+    p: &Program,
+    kinds: &Kinds,
+    clusters: &Clusters,
+    written: &[bool],
+    c: usize,
+    insts: Vec<usize>,
+) -> Draft {
     let results: HashSet<ValueId> = insts.iter().map(|&i| p.insts[i].outputs[0]).collect();
     let mut operands = Vec::new();
     for &v in insts.iter().flat_map(|&i| &p.insts[i].inputs) {
-        if !results.contains(&v) && !operands.contains(&v) && number(p, v).is_none() {
+        if !results.contains(&v) && !operands.contains(&v) && kinds.number[v].is_none() {
             operands.push(v);
         }
     }
@@ -176,7 +191,7 @@ impl Draft {
     /// # Errors
     /// When the region does not fit: a fault of this library.
     pub(super) fn emit(&self, e: &mut Emitter, old: &Program, kinds: &Kinds) -> Result<()> {
-        let region = Code::new(old, self).region(old, kinds, self);
+        let region = Code::new(old, kinds, self).region(old, kinds, self);
         let inputs = e.mapped(&self.operands);
         let scopes = self.insts.iter().rev().map(|&i| &old.insts[i].scope);
         let scope = scopes.clone().find(|s| s.is_some()).cloned().flatten();
@@ -205,7 +220,7 @@ struct Code {
 }
 
 impl Code {
-    fn new(p: &Program, draft: &Draft) -> Code {
+    fn new(p: &Program, kinds: &Kinds, draft: &Draft) -> Code {
         let operands = draft.operands.iter().enumerate();
         let mut code = Code {
             inputs: draft.operands.len(),
@@ -215,7 +230,11 @@ impl Code {
         };
         let elements = draft.insts.iter().map(|&i| &p.insts[i]);
         for inst in elements.filter(|i| !is_reduction(i)) {
-            let args = inst.inputs.iter().map(|&v| code.value(p, v)).collect();
+            let args = inst
+                .inputs
+                .iter()
+                .map(|&v| code.value(p, kinds, v))
+                .collect();
             let op = match &inst.op {
                 Op::Unary(op) => FusedOp::Unary(*op),
                 Op::Binary(op) => FusedOp::Binary(*op),
@@ -236,11 +255,11 @@ impl Code {
     }
 
     /// The number of a value; of a constant, which becomes an instruction.
-    fn value(&mut self, p: &Program, v: ValueId) -> usize {
+    fn value(&mut self, p: &Program, kinds: &Kinds, v: ValueId) -> usize {
         if let Some(&number) = self.place.get(&v) {
             return number;
         }
-        let bits = number(p, v).expect("operands are placed").to_bits();
+        let bits = kinds.number[v].expect("operands are placed").to_bits();
         let dtype = p.values[v].dtype;
         if let Some(&number) = self.constants.get(&(bits, dtype)) {
             return number;
@@ -263,7 +282,7 @@ impl Code {
             let i = producer(p, v).expect("regions compute their outputs");
             match kinds.of[i] {
                 Kind::Reduce { op, over, .. } => {
-                    let value = self.value(p, p.insts[i].inputs[0]);
+                    let value = self.value(p, kinds, p.insts[i].inputs[0]);
                     reductions.push(FusedReduction { op, value, over });
                 }
                 Kind::Element(_) | Kind::Other => outputs.push(self.place[&v]),

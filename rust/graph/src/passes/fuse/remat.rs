@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::clusters::{Clusters, is_number};
+use super::clusters::Clusters;
 use super::kinds::{Kind, Kinds};
 use super::{MAX_OPERANDS, MAX_VALUES, Users, producer};
 use crate::op::{BinaryOp, Op, UnaryOp};
@@ -74,7 +74,7 @@ pub(super) fn plan(
         let insts = members.iter().map(|&i| &p.insts[i]);
         let values: HashSet<ValueId> = insts.clone().flat_map(|i| i.outputs.clone()).collect();
         let operands = insts.flat_map(|i| i.inputs.clone());
-        let operands = operands.filter(|v| !values.contains(v) && !is_number(p, *v));
+        let operands = operands.filter(|v| !values.contains(v) && kinds.number[*v].is_none());
         Contents {
             operands: operands.collect(),
             values,
@@ -158,7 +158,7 @@ impl Planner<'_> {
             if !asked && (contents.values.contains(&v) || contents.operands.contains(&v)) {
                 continue;
             }
-            if is_number(self.p, v) || closure.operands.contains(&v) {
+            if self.kinds.number[v].is_some() || closure.operands.contains(&v) {
                 continue;
             }
             let inst = producer(self.p, v).filter(|&i| asked || self.must_repeat(i, v));

@@ -1,6 +1,6 @@
 //! Rules for elementwise operations.
 
-use super::{New, Site};
+use super::{New, Site, build};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::literal::Literal;
@@ -93,7 +93,7 @@ fn with_constant(e: &mut Emitter, site: &Site<'_>, op: BinaryOp) -> Result<Optio
         None => Ok(None),
         Some(Found::Same(v)) => spread(e, site, v),
         Some(Found::Op(op, inputs)) => {
-            let value = e.one(op, inputs, site.scope)?;
+            let value = build(e, op, inputs, site.scope)?;
             spread(e, site, value)
         }
     }
@@ -189,11 +189,13 @@ pub(super) fn narrow(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
             *v = source;
         }
     }
-    let small: usize = common_shape(e, &sources).iter().product();
-    if sources == inputs || small >= site.ty.1.iter().product() {
+    let small = common_shape(e, &sources);
+    let len = |shape: &[usize]| shape.iter().product::<usize>();
+    let fewer_axes = small.len() < site.ty.1.len() && len(&small) == len(&site.ty.1);
+    if sources == inputs || !(fewer_axes || len(&small) < len(&site.ty.1)) {
         return Ok(None);
     }
-    let value = e.one(site.op.clone(), sources, site.scope)?;
+    let value = build(e, site.op.clone(), sources, site.scope)?;
     spread(e, site, value)
 }
 

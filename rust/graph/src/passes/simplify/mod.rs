@@ -53,14 +53,34 @@ pub(super) fn clean(old: &Program) -> Result<Program> {
 fn simplified(e: &mut Emitter, old: &Program, inst: &Inst) -> Result<ValueId> {
     let result = &old.values[inst.outputs[0]];
     let ty = (result.dtype, result.shape.clone());
-    let mut op = inst.op.clone();
-    let mut inputs = e.mapped(&inst.inputs);
+    let inputs = e.mapped(&inst.inputs);
+    resolve(e, inst.op.clone(), inputs, ty, &inst.scope)
+}
+
+/// The value of an operation that a rule builds on the way, cleaned up itself.
+fn build(
+    e: &mut Emitter,
+    op: Op,
+    inputs: Vec<ValueId>,
+    scope: &Option<Arc<str>>,
+) -> Result<ValueId> {
+    let ty = e.infer(&op, &inputs)?.remove(0);
+    resolve(e, op, inputs, ty, scope)
+}
+
+fn resolve(
+    e: &mut Emitter,
+    mut op: Op,
+    mut inputs: Vec<ValueId>,
+    ty: Type,
+    scope: &Option<Arc<str>>,
+) -> Result<ValueId> {
     for _ in 0..MAX_REWRITES {
         let site = Site {
             op: &op,
             inputs: &inputs,
             ty: &ty,
-            scope: &inst.scope,
+            scope,
         };
         match rewrite(e, &site)? {
             None => break,
@@ -71,7 +91,7 @@ fn simplified(e: &mut Emitter, old: &Program, inst: &Inst) -> Result<ValueId> {
             Some(New::Op(new, operands)) => (op, inputs) = (new, operands),
         }
     }
-    Ok(e.typed(op, inputs, vec![ty], &inst.scope)[0])
+    Ok(e.typed(op, inputs, vec![ty], scope)[0])
 }
 
 fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {

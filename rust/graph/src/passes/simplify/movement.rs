@@ -1,6 +1,6 @@
 //! Rules for reductions, shapes and matrix products.
 
-use super::{New, Site};
+use super::{New, Site, build};
 use crate::error::Result;
 use crate::op::{Epilogue, Op, ReduceOp, UnaryOp};
 use crate::ops::reduce::reduced;
@@ -37,7 +37,7 @@ pub(super) fn reduce(
             axes: real,
             keepdims: false,
         };
-        let value = e.one(plain, vec![x], site.scope)?;
+        let value = build(e, plain, vec![x], site.scope)?;
         return Ok(Some(reshaped(e, site, value)));
     }
     if let (Some(def), ReduceOp::Sum | ReduceOp::Mean) = (e.def(x), op)
@@ -45,7 +45,7 @@ pub(super) fn reduce(
     {
         // The sign is turned after the sum, where there is less to turn.
         let source = def.inputs[0];
-        let value = e.one(site.op.clone(), vec![source], site.scope)?;
+        let value = build(e, site.op.clone(), vec![source], site.scope)?;
         return Ok(Some(New::Op(Op::Unary(UnaryOp::Neg), vec![value])));
     }
     let Some((source, perm)) = transposed(e, x) else {
@@ -92,7 +92,7 @@ pub(super) fn sum_to(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
     if known(to) == reduced(&known(&from), &axes, false) {
         return Ok(Some(New::Op(op, vec![x])));
     }
-    let value = e.one(op, vec![x], site.scope)?;
+    let value = build(e, op, vec![x], site.scope)?;
     Ok(Some(reshaped(e, site, value)))
 }
 
