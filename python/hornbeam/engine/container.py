@@ -74,6 +74,7 @@ class Container(Layer):
         self.internal_output_shapes = [K.int_shape(x) for x in outputs]
         fed = [i for i, layer in enumerate(self.input_layers) if _is_fed(layer)]
         self._feed_inputs = [inputs[i] for i in fed]
+        self._feed_input_dtypes = [x.dtype for x in self._feed_inputs]
         self._feed_input_names = [self.input_names[i] for i in fed]
         self._feed_input_shapes = [self.internal_input_shapes[i] for i in fed]
         masks = [layer.inbound_nodes[n].output_masks[t] for layer, n, t in self.output_coordinates]

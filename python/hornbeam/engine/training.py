@@ -102,6 +102,14 @@ class Model(Container):
         self._training_graph = graph
         self._plans = plans
         self._trained = [plan for plan in plans if plan.loss is not None]
+        self._target_specs = (
+            [plan.name for plan in self._trained],
+            [plan.target_shape() for plan in self._trained],
+            [plan.target.dtype for plan in self._trained],
+            [checks.hint_for(plan.loss) for plan in self._trained],
+            [K.int_shape(plan.tensor) for plan in self._trained],
+            [plan.loss for plan in self._trained],
+        )
         self._added_losses = added
         self._scalars = {False: scalars}
         self.metrics_names = compiling.metric_names(plans)
@@ -218,7 +226,7 @@ class Model(Container):
             x,
             self._feed_input_names,
             self._feed_input_shapes,
-            [t.dtype for t in self._feed_inputs],
+            self._feed_input_dtypes,
             "model input",
             check_batch_axis,
         )
@@ -239,17 +247,13 @@ class Model(Container):
             ValueError: when the data do not fit the model.
         """
         self._require_compiled()
-        names = [plan.name for plan in self._trained]
-        shapes = [plan.target_shape() for plan in self._trained]
-        dtypes = [plan.target.dtype for plan in self._trained]
+        names, shapes, dtypes, hints, output_shapes, losses = self._target_specs
         xs = self._standardize_inputs(x, check_batch_axis)
-        hints = [checks.hint_for(plan.loss) for plan in self._trained]
         ys = checks.standardize_data(
             y, names, shapes, dtypes, "model target", check_batch_axis, hints
         )
         checks.check_lengths(xs, ys)
-        output_shapes = [K.int_shape(plan.tensor) for plan in self._trained]
-        checks.check_targets(ys, [plan.loss for plan in self._trained], output_shapes, names)
+        checks.check_targets(ys, losses, output_shapes, names)
         weights = self._standardize_weights(ys, sample_weight, class_weight, names)
         count = checks.check_lengths(xs, ys, weights or ())
         if count == 0:
