@@ -302,7 +302,7 @@ impl<T: Float + Math> Body for MultiplyAdd<'_, T> {
         let n = self.2.len();
         let (a, b, out) = (&self.0[..n], &self.1[..n], &mut self.2[..n]);
         for k in 0..n {
-            out[k] = out[k] + a[k] * b[k];
+            out[k] += a[k] * b[k];
         }
     }
 }
