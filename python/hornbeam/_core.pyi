@@ -184,6 +184,43 @@ def random(
 ) -> Tensor:
     """`uniform` on [0, 1), standard `normal`, `truncated_normal`, or `bernoulli` with `p`."""
 
+def rnn(
+    cell: str,
+    projection: Tensor,
+    kernel: Tensor,
+    states: Sequence[Tensor],
+    activation: str,
+    recurrent_activation: str,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    dropout: Tensor | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, list[Tensor]]:
+    """A fused recurrence: outputs `(batch, steps, units)` and the last states.
+
+    `cell` is simple, gru or lstm; `projection` `(batch, steps, gates * units)` is the input times
+    its kernel plus bias (gates in Keras' order), `kernel` `(units, gates * units)` the recurrent
+    one; `states` are h or, for lstm, h and c. A gru with `bias` (its recurrent one, `(3 * units,)`)
+    is one with `reset_after`. `mask` is bool `(batch, steps)`; `dropout` `(gates, batch, units)`
+    multiplies the recurrent state. Activations: linear, relu, tanh, sigmoid, hard_sigmoid. With
+    `reverse` step s reads time `steps - 1 - s`; outputs and last states are in the order of steps.
+    """
+
+def scan(
+    sequences: Sequence[Tensor],
+    initial_states: Sequence[Tensor],
+    slices: Sequence[Tensor],
+    states: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    next_states: Sequence[Tensor],
+    reverse: bool = False,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Runs a sub-graph over axis 0 of `sequences` (at least one): outputs of all steps, last states.
+
+    `slices` and `states` are placeholders from which `outputs` and `next_states` were built; other
+    tensors that those read are captured, and gradients flow to them.
+    """
+
 def gradients(
     outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor] | None = None
 ) -> list[Tensor | None]: ...

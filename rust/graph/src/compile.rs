@@ -63,5 +63,6 @@ pub fn compile(
     evaluator: &dyn Evaluator,
     options: Options,
 ) -> Result<Program> {
-    passes::run(specialise(request, evaluator)?, options)
+    let finish = |program| passes::run(program, options);
+    finish(specialise(request, evaluator, &finish)?)
 }

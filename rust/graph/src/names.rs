@@ -210,6 +210,9 @@ impl Op {
             Op::LogSoftmax => "log_softmax",
             Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
             Op::SparseSoftmaxCrossEntropy => "sparse_softmax_cross_entropy",
+            Op::Rnn(_) => "rnn",
+            Op::RnnGrad(_) => "rnn_grad",
+            Op::Scan(_) => "scan",
             Op::Random { dist, .. } => match dist {
                 Distribution::Uniform => "random_uniform",
                 Distribution::Normal => "random_normal",

@@ -6,8 +6,12 @@
 //! operand of its own: an `int64` vector, usually [`Op::ShapeOf`] something, which is a constant
 //! by the time a plan is made.
 
+use std::sync::Arc;
+
 use crate::dtype::DType;
 use crate::literal::Literal;
+use crate::node::Tensor;
+use crate::program::Program;
 
 /// Identity of a variable.
 pub type VarId = u64;
@@ -177,6 +181,69 @@ pub enum EpilogueActivation {
     Tanh,
 }
 
+/// The kind of a fused recurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RnnCell {
+    /// `h' = act(x + h U)`.
+    Simple,
+    /// Gated recurrent unit, gates z, r, h.
+    Gru {
+        /// Whether the reset gate is applied after the recurrent product, which then has a bias.
+        reset_after: bool,
+    },
+    /// Long short-term memory, gates i, f, c, o.
+    Lstm,
+}
+
+impl RnnCell {
+    /// Number of gates.
+    pub const fn gates(self) -> usize {
+        match self {
+            RnnCell::Simple => 1,
+            RnnCell::Gru { .. } => 3,
+            RnnCell::Lstm => 4,
+        }
+    }
+
+    /// Blocks of columns that the forward pass keeps for the backward pass.
+    pub const fn kept(self) -> usize {
+        match self {
+            RnnCell::Simple => 1,
+            RnnCell::Gru { reset_after: false } => 3,
+            RnnCell::Gru { reset_after: true } | RnnCell::Lstm => 4,
+        }
+    }
+}
+
+/// Activations of a fused recurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum RnnActivation {
+    Linear,
+    Relu,
+    Tanh,
+    Sigmoid,
+    /// `clip(0.2 x + 0.5, 0, 1)`.
+    HardSigmoid,
+}
+
+/// Attributes of a fused recurrence over `[batch, steps, gates * units]` projections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RnnAttrs {
+    /// The recurrence.
+    pub cell: RnnCell,
+    /// Activation of candidate and output.
+    pub activation: RnnActivation,
+    /// Activation of the gates.
+    pub gate_activation: RnnActivation,
+    /// Whether step s reads time `steps - 1 - s`; outputs are in the order of the steps.
+    pub reverse: bool,
+    /// Whether there is a mask operand.
+    pub mask: bool,
+    /// Whether there is an operand with factors of the recurrent state.
+    pub dropout: bool,
+}
+
 /// A primitive operation. Operands are listed in the order of a node's inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -333,6 +400,19 @@ pub enum Op {
     /// `(logits, labels)`: the same with integer labels; a label out of range is an error.
     SparseSoftmaxCrossEntropy,
 
+    // Recurrence.
+    /// `(projection, kernel, h0[, c0][, bias][, mask][, dropout])`: c0 for the LSTM, the bias for
+    /// the GRU with `reset_after`, the mask bool `[batch, steps]`, dropout `[gates, batch, units]`.
+    /// Outputs `(h of all steps, kept for the gradient[, c of all steps, last c])`.
+    Rnn(RnnAttrs),
+    /// `(the operands and first outputs of Rnn: h, kept[, c], then dh[, gradient to the last c])`.
+    /// Outputs: gradients to `(projection, kernel, h0[, c0][, bias])`.
+    RnnGrad(RnnAttrs),
+    /// `(sequences.., states.., captured..)`: a sub-graph run for each index of axis 0 of the
+    /// sequences. Outputs: the sub-graph's outputs for all steps, the final states, and the states
+    /// before each step.
+    Scan(Scan),
+
     // Random numbers.
     /// `(shape)`: a random tensor. Two nodes never share numbers unless they share a key.
     Random {
@@ -347,6 +427,50 @@ pub enum Op {
     // Made by passes only.
     /// A fused chain of elementwise operations, with reductions at its end.
     Fused(Box<FusedRegion>),
+}
+
+/// A sub-graph that is run step by step, compiled once its operands' shapes are known.
+#[derive(Clone)]
+pub struct Scan {
+    /// The sub-graph.
+    pub body: Arc<ScanBody>,
+    /// The program of a step, once shapes are known.
+    pub step: Option<Arc<Program>>,
+}
+
+/// What a scan runs at each step.
+pub struct ScanBody {
+    /// Identity.
+    pub id: u64,
+    /// Placeholders of the sequences' slices.
+    pub slices: Vec<Tensor>,
+    /// Placeholders of the states.
+    pub states: Vec<Tensor>,
+    /// Tensors of the graph around that the sub-graph reads.
+    pub captured: Vec<Tensor>,
+    /// Results of a step.
+    pub outputs: Vec<Tensor>,
+    /// The states after it.
+    pub next: Vec<Tensor>,
+    /// Whether steps go from the last index to the first. Results lie at the index of their step.
+    pub reverse: bool,
+}
+
+impl PartialEq for Scan {
+    fn eq(&self, other: &Scan) -> bool {
+        self.body.id == other.body.id
+    }
+}
+impl Eq for Scan {}
+impl std::hash::Hash for Scan {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.body.id.hash(state);
+    }
+}
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scan({})", self.body.id)
+    }
 }
 
 /// A fused elementwise region: a straight-line program over the elements of one iteration space.

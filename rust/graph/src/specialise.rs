@@ -5,13 +5,14 @@
 //! with a stack of its own, so the depth of a graph does not matter.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::compile::{Evaluator, Request};
 use crate::dtype::DType;
 use crate::error::{GraphError, Result};
 use crate::literal::Literal;
 use crate::node::{Node, Tensor};
-use crate::op::{Op, VarId};
+use crate::op::{Op, Scan, ScanBody, VarId};
 use crate::ops;
 use crate::program::{Inst, Program, Source, Value, ValueId};
 use crate::shape;
@@ -19,13 +20,30 @@ use crate::shape;
 /// Constants larger than this are computed at run time rather than kept in a plan.
 const FOLD_LIMIT_BYTES: usize = 1 << 20;
 
+/// What is done to the program of a scan's step: the passes that the whole program will go through.
+pub(crate) type Finish<'a> = &'a dyn Fn(Program) -> Result<Program>;
+
 /// The program of a function for the request's shapes, before any other pass.
 ///
 /// # Errors
 /// When an argument does not fit its placeholder, a placeholder is not among the inputs, or an
 /// operation does not fit its operands' concrete shapes.
-pub(crate) fn specialise(request: &Request<'_>, evaluator: &dyn Evaluator) -> Result<Program> {
-    let mut walk = Specialiser::new(request, evaluator)?;
+pub(crate) fn specialise(
+    request: &Request<'_>,
+    evaluator: &dyn Evaluator,
+    finish: Finish<'_>,
+) -> Result<Program> {
+    specialise_with(request, &[], evaluator, finish)
+}
+
+/// The same where some inputs are known: they are constants to the program.
+fn specialise_with(
+    request: &Request<'_>,
+    constants: &[Option<Literal>],
+    evaluator: &dyn Evaluator,
+    finish: Finish<'_>,
+) -> Result<Program> {
+    let mut walk = Specialiser::new(request, constants, evaluator, finish)?;
     let results = request
         .outputs
         .iter()
@@ -33,26 +51,22 @@ pub(crate) fn specialise(request: &Request<'_>, evaluator: &dyn Evaluator) -> Re
     for tensor in results {
         walk.visit(tensor)?;
     }
-    let mut program = walk.program;
-    let done = &walk.done;
-    let fed = &walk.fed;
-    let value = |t: &Tensor| {
-        fed.get(&t.key())
-            .copied()
-            .unwrap_or_else(|| done[&t.node.id][t.index])
-    };
-    program.outputs = request.outputs.iter().map(value).collect();
-    program.updates = request
+    let outputs: Vec<ValueId> = request.outputs.iter().map(|t| walk.operand(t)).collect();
+    let updates = request
         .updates
         .iter()
-        .map(|(var, t)| (*var, value(t)))
+        .map(|(var, t)| (*var, walk.operand(t)))
         .collect();
+    let mut program = walk.program;
+    program.outputs = outputs;
+    program.updates = updates;
     Ok(program.without_dead_code())
 }
 
 struct Specialiser<'a> {
     request: &'a Request<'a>,
     evaluator: &'a dyn Evaluator,
+    finish: Finish<'a>,
     program: Program,
     /// Tensors given as inputs: placeholders, or intermediate results that a caller overrides.
     fed: HashMap<(u64, usize), ValueId>,
@@ -64,10 +78,16 @@ struct Specialiser<'a> {
 }
 
 impl<'a> Specialiser<'a> {
-    fn new(request: &'a Request<'a>, evaluator: &'a dyn Evaluator) -> Result<Self> {
+    fn new(
+        request: &'a Request<'a>,
+        constants: &[Option<Literal>],
+        evaluator: &'a dyn Evaluator,
+        finish: Finish<'a>,
+    ) -> Result<Self> {
         let mut walk = Specialiser {
             request,
             evaluator,
+            finish,
             program: Program::default(),
             fed: HashMap::new(),
             done: HashMap::new(),
@@ -91,7 +111,11 @@ impl<'a> Specialiser<'a> {
             }
             let id = walk.value(tensor.dtype(), given.clone(), Source::Input(k));
             walk.program.inputs.push(id);
-            walk.fed.insert(tensor.key(), id);
+            let fed = match constants.get(k) {
+                Some(Some(literal)) => walk.constant(literal.clone()),
+                _ => id,
+            };
+            walk.fed.insert(tensor.key(), fed);
         }
         Ok(walk)
     }
@@ -164,8 +188,45 @@ impl<'a> Specialiser<'a> {
                 Ok(vec![self.constant(Literal::ints(&dims))])
             }
             Op::Identity | Op::StopGradient => Ok(vec![inputs[0]]),
+            Op::Scan(scan) => {
+                let step = Some(Arc::new(self.step(&scan.body, &inputs)?));
+                let body = scan.body.clone();
+                self.operation(&Op::Scan(Scan { body, step }), inputs, node)
+            }
             op => self.operation(op, inputs, node),
         }
+    }
+
+    /// The program of a scan's step. What it captures of the constants is constant to it as well.
+    fn step(&self, body: &ScanBody, inputs: &[ValueId]) -> Result<Program> {
+        let shapes: Vec<&[usize]> = inputs
+            .iter()
+            .map(|&v| self.program.values[v].shape.as_slice())
+            .collect();
+        let shapes = ops::scan::step_shapes(body, &shapes)?;
+        let operands: Vec<Tensor> = body
+            .slices
+            .iter()
+            .chain(&body.states)
+            .chain(&body.captured)
+            .cloned()
+            .collect();
+        let fixed = body.slices.len() + body.states.len();
+        let constants: Vec<Option<Literal>> = inputs
+            .iter()
+            .enumerate()
+            .map(|(k, &v)| self.literal(v).filter(|_| k >= fixed).cloned())
+            .collect();
+        let outputs: Vec<Tensor> = body.outputs.iter().chain(&body.next).cloned().collect();
+        let request = Request {
+            inputs: &operands,
+            input_shapes: &shapes,
+            outputs: &outputs,
+            updates: &[],
+            training: self.request.training,
+        };
+        let program = specialise_with(&request, &constants, self.evaluator, self.finish)?;
+        (self.finish)(program)
     }
 
     fn variable(&mut self, id: VarId, node: &Node) -> Result<ValueId> {
@@ -245,7 +306,7 @@ impl<'a> Specialiser<'a> {
             .iter()
             .map(|(d, s)| d.size() * s.iter().product::<usize>())
             .sum();
-        let foldable = !matches!(op, Op::Random { .. }) && bytes <= FOLD_LIMIT_BYTES;
+        let foldable = !matches!(op, Op::Random { .. } | Op::Scan(_)) && bytes <= FOLD_LIMIT_BYTES;
         let Some(literals) = inputs
             .iter()
             .map(|&v| self.literal(v))

@@ -21,9 +21,9 @@ mod _core {
     use super::ops::{
         arange, arg_reduce, binary, broadcast_to, cast, concat, constant, conv, conv_transpose,
         cumulative, gather, gradients, identity, learning_phase, log_softmax, matmul, moments, pad,
-        placeholder, pool, random, reduce, reshape, reverse, select, set_scope, shape_of,
-        sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy, sparse_softmax_cross_entropy,
-        stop_gradient, transpose, unary,
+        placeholder, pool, random, reduce, reshape, reverse, rnn, scan, select, set_scope,
+        shape_of, sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy,
+        sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
     };
     #[pymodule_export]
     use super::tensor::{PyTensor, PyVariable};

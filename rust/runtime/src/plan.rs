@@ -197,13 +197,18 @@ impl Plan {
         self.run_calls(inputs, context)
     }
 
-    /// Runs a plan that has no inputs and no variables, for which no lock is needed.
+    /// Runs a plan that has neither inputs nor variables, for which no lock is needed.
     pub(crate) fn run_constant(&mut self) -> Result<()> {
+        self.run_nested(&[], RunContext::default())
+    }
+
+    /// Runs a plan without variables as a part of another.
+    pub(crate) fn run_nested(&mut self, inputs: &[&[u8]], context: RunContext) -> Result<()> {
         assert!(
             self.variables.is_empty(),
-            "a plan of constants touches no variable"
+            "a nested plan touches no variable"
         );
-        self.run_calls(&[], RunContext::default())
+        self.run_calls(inputs, context)
     }
 
     fn run_calls(&mut self, inputs: &[&[u8]], context: RunContext) -> Result<()> {

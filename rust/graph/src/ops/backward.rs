@@ -59,6 +59,11 @@ impl<'a> Backward<'a> {
         self.grad(0).ok_or_else(|| self.unsupported(" there"))
     }
 
+    /// Whether operand `k` needs a gradient.
+    pub(crate) fn needs(&self, k: usize) -> bool {
+        self.needs[k]
+    }
+
     /// The gradient to operand `k`, if it is needed.
     pub(crate) fn to(
         &self,

@@ -14,8 +14,10 @@ mod movement;
 pub(crate) mod operands;
 mod pool;
 mod random;
+mod recurrent;
 pub(crate) mod reduce;
 mod sample;
+pub mod scan;
 mod softmax;
 pub(crate) mod values;
 
@@ -47,7 +49,9 @@ pub fn samples() -> Vec<Sample> {
         softmax::samples,
     ];
     let all = families.into_iter().flat_map(|family| family());
-    all.chain(random::samples()).collect()
+    all.chain(random::samples())
+        .chain(recurrent::samples())
+        .collect()
 }
 
 /// The output types of an operation on these operands.
@@ -155,6 +159,9 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::SoftmaxCrossEntropy => softmax::infer_cross_entropy(o),
         Op::SparseSoftmaxCrossEntropy => softmax::infer_sparse_cross_entropy(o),
 
+        Op::Rnn(attrs) => recurrent::infer_rnn(attrs, o),
+        Op::RnnGrad(attrs) => recurrent::infer_rnn_grad(attrs, o),
+        Op::Scan(scan) => scan::infer_scan(scan, o),
         Op::Random { dist, dtype, .. } => random::infer_random(*dist, *dtype, o),
         Op::Fused(region) => fused::infer_fused(region, o),
     }
@@ -242,6 +249,10 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::MaxPoolGrad(_) => pool::grad_max_pool_grad(g),
         Op::AvgPool(attrs) => pool::grad_avg_pool(attrs, g),
         Op::AvgPoolGrad(attrs) => pool::grad_avg_pool_grad(attrs, g),
+
+        Op::Rnn(attrs) => recurrent::grad_rnn(attrs, g),
+        Op::RnnGrad(_) => Err(g.unsupported(": use a recurrent layer with unroll=True")),
+        Op::Scan(scan) => scan::grad_scan(scan, g),
 
         Op::Softmax => softmax::grad_softmax(g),
         Op::LogSoftmax => softmax::grad_log_softmax(g),

@@ -5,6 +5,7 @@
 
 mod linalg;
 mod movement;
+mod recurrent;
 mod reduce;
 mod rows;
 
@@ -228,6 +229,9 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::LogSoftmax => rows::log_softmax(site),
         Op::SoftmaxCrossEntropy => rows::cross_entropy(site),
         Op::SparseSoftmaxCrossEntropy => rows::sparse_cross_entropy(site),
+        Op::Rnn(attrs) => recurrent::rnn(site, attrs),
+        Op::RnnGrad(attrs) => recurrent::rnn_grad(site, attrs),
+        Op::Scan(scan) => recurrent::scan(site, scan),
         Op::Random { dist, dtype, key } => rows::random(site, *dist, *dtype, *key),
     }
 }
