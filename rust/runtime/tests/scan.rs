@@ -47,8 +47,8 @@ fn model(reverse: bool) -> (Vec<Tensor>, Vec<Literal>, Vec<Tensor>) {
     let next = b.unary(hornbeam_graph::op::UnaryOp::Tanh, &z).unwrap();
     let y = b.mul(&next, &s).unwrap();
     let scanned = scan(
-        &[xs.clone()],
-        &[s0.clone()],
+        std::slice::from_ref(&xs),
+        std::slice::from_ref(&s0),
         vec![x],
         vec![s],
         vec![y],
@@ -109,7 +109,7 @@ fn a_scan_has_the_gradients_of_finite_differences() {
         let loss = b
             .add(&total(&square(&outputs[0])), &total(&square(&outputs[1])))
             .unwrap();
-        let grads = autodiff::gradients(&[loss.clone()], None, &inputs).unwrap();
+        let grads = autodiff::gradients(std::slice::from_ref(&loss), None, &inputs).unwrap();
         let grads: Vec<Tensor> = grads.into_iter().map(Option::unwrap).collect();
         let exact = call(&inputs, &values, &grads);
         for k in 0..inputs.len() {
@@ -119,7 +119,7 @@ fn a_scan_has_the_gradients_of_finite_differences() {
                     let mut elements = values[k].to_f64();
                     elements[i] += delta;
                     values[k] = Literal::from_f64(DType::F64, values[k].shape.clone(), &elements);
-                    call(&inputs, &values, &[loss.clone()])[0][0]
+                    call(&inputs, &values, std::slice::from_ref(&loss))[0][0]
                 };
                 let difference = (moved(1e-6) - moved(-1e-6)) / 2e-6;
                 assert!(

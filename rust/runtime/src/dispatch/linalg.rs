@@ -1,11 +1,7 @@
-//! Matrix products, convolutions and pooling.
+//! Matrix products and pooling.
 
-use hornbeam_graph::op::{ConvAttrs, Epilogue, EpilogueActivation, Padding, PoolAttrs};
-use hornbeam_graph::ops::conv::{Windows, extent};
-use hornbeam_kernels::conv::{
-    Conv2d, conv2d, conv2d_grad_filter, conv2d_grad_filter_scratch_len, conv2d_grad_input,
-    conv2d_grad_input_scratch_len, conv2d_scratch_len,
-};
+use hornbeam_graph::op::{Epilogue, EpilogueActivation, Padding, PoolAttrs};
+use hornbeam_graph::ops::conv::Windows;
 use hornbeam_kernels::dtype::{Element, Float};
 use hornbeam_kernels::gemm::{Act, Epilogue as KernelEpilogue, gemm, gemm_batched};
 use hornbeam_kernels::pool::{self, PoolShape};
@@ -14,7 +10,7 @@ use super::{Args, Kernel, Prepared, Site};
 use crate::error::Result;
 use crate::memory::Needs;
 
-fn activation(epilogue: Epilogue) -> Act {
+pub(super) fn activation(epilogue: Epilogue) -> Act {
     match epilogue.activation {
         None => Act::None,
         Some(EpilogueActivation::Relu) => Act::Relu,
@@ -24,7 +20,11 @@ fn activation(epilogue: Epilogue) -> Act {
 }
 
 /// The kernels' epilogue; the bias is operand 2.
-fn epilogue_of<'a, T>(args: &'a Args<'_>, bias: bool, act: Act) -> KernelEpilogue<'a, T> {
+pub(super) fn epilogue_of<'a, T>(
+    args: &'a Args<'_>,
+    bias: bool,
+    act: Act,
+) -> KernelEpilogue<'a, T> {
     KernelEpilogue {
         bias: bias.then(|| args.input(2)),
         act,
@@ -176,7 +176,7 @@ fn pairs(xs: &[usize], ys: &[usize]) -> Vec<(usize, usize)> {
     all
 }
 
-fn windows(
+pub(super) fn windows(
     site: &Site<'_>,
     padding: &Padding,
     axis: usize,
@@ -187,153 +187,6 @@ fn windows(
     padding
         .windows(axis, n, extent, stride)
         .map_err(|e| site.error(e))
-}
-
-/// The geometry of a convolution from the shapes of its input, kernel and output.
-fn geometry(
-    site: &Site<'_>,
-    attrs: &ConvAttrs,
-    x: &[usize],
-    w: &[usize],
-    y: &[usize],
-) -> Result<Conv2d> {
-    let spatial = x.len() - 2;
-    if spatial > 2 {
-        return Err(site.error("has no kernel for three spatial axes"));
-    }
-    let lead = 2 - spatial;
-    let at = |list: &[usize], i: usize, none: usize| if i < lead { none } else { list[i - lead] };
-    let mut before = [0; 2];
-    for i in lead..2 {
-        let axis = i - lead;
-        let reach = extent(w[axis], attrs.dilation[axis]);
-        before[i] = windows(
-            site,
-            &attrs.padding,
-            axis,
-            x[axis + 1],
-            reach,
-            attrs.strides[axis],
-        )?
-        .before;
-    }
-    let (xs, ws, ys) = (&x[1..=spatial], &w[..spatial], &y[1..=spatial]);
-    Ok(Conv2d {
-        n: x[0],
-        h: at(xs, 0, 1),
-        w: at(xs, 1, 1),
-        ci: x[spatial + 1],
-        kh: at(ws, 0, 1),
-        kw: at(ws, 1, 1),
-        co: y[spatial + 1],
-        sh: at(&attrs.strides, 0, 1),
-        sw: at(&attrs.strides, 1, 1),
-        dh: at(&attrs.dilation, 0, 1),
-        dw: at(&attrs.dilation, 1, 1),
-        pad_top: before[0],
-        pad_left: before[1],
-        oh: at(ys, 0, 1),
-        ow: at(ys, 1, 1),
-    })
-}
-
-fn with_scratch(
-    elements: usize,
-    size: usize,
-    kernel: impl Fn(&Args<'_>) + Send + Sync + 'static,
-) -> Prepared {
-    let mut prepared = Prepared::plain(kernel);
-    prepared.needs.scratch = elements * size;
-    prepared
-}
-
-fn ungrouped(site: &Site<'_>, attrs: &ConvAttrs) -> Result<()> {
-    if attrs.groups == 1 {
-        return Ok(());
-    }
-    Err(site.error(format!(
-        "has no kernel for {} groups of channels",
-        attrs.groups
-    )))
-}
-
-pub(super) fn conv(site: &Site<'_>, attrs: &ConvAttrs, epilogue: Epilogue) -> Result<Prepared> {
-    ungrouped(site, attrs)?;
-    let (x, w, y) = (site.input(0), site.input(1), site.output(0));
-    let g = geometry(site, attrs, &x.shape, &w.shape, &y.shape)?;
-    let (bias, act) = (epilogue.bias, activation(epilogue));
-    fn run<T: Float>(g: &Conv2d, args: &Args<'_>, bias: bool, act: Act) {
-        let ep = epilogue_of(args, bias, act);
-        conv2d::<T>(
-            g,
-            args.input(0),
-            args.input(1),
-            args.output(0),
-            &ep,
-            args.scratch(),
-        );
-    }
-    let kernel = site.float(
-        x.dtype,
-        run::<f32> as fn(&Conv2d, &Args<'_>, bool, Act),
-        run::<f64>,
-    )?;
-    let scratch = site.float(
-        x.dtype,
-        conv2d_scratch_len::<f32>(&g),
-        conv2d_scratch_len::<f64>(&g),
-    )?;
-    Ok(with_scratch(scratch, x.dtype.size(), move |args| {
-        kernel(&g, args, bias, act)
-    }))
-}
-
-pub(super) fn conv_grad_input(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prepared> {
-    ungrouped(site, attrs)?;
-    let (dy, w, dx) = (site.input(0), site.input(1), site.output(0));
-    let g = geometry(site, attrs, &dx.shape, &w.shape, &dy.shape)?;
-    fn run<T: Float>(g: &Conv2d, args: &Args<'_>) {
-        conv2d_grad_input::<T>(
-            g,
-            args.input(0),
-            args.input(1),
-            args.output(0),
-            args.scratch(),
-        );
-    }
-    let kernel = site.float(dy.dtype, run::<f32> as fn(&Conv2d, &Args<'_>), run::<f64>)?;
-    let scratch = site.float(
-        dy.dtype,
-        conv2d_grad_input_scratch_len::<f32>(&g),
-        conv2d_grad_input_scratch_len::<f64>(&g),
-    )?;
-    Ok(with_scratch(scratch, dy.dtype.size(), move |args| {
-        kernel(&g, args)
-    }))
-}
-
-pub(super) fn conv_grad_filter(site: &Site<'_>, attrs: &ConvAttrs) -> Result<Prepared> {
-    ungrouped(site, attrs)?;
-    let (x, dy, dw) = (site.input(0), site.input(1), site.output(0));
-    let g = geometry(site, attrs, &x.shape, &dw.shape, &dy.shape)?;
-    fn run<T: Float>(g: &Conv2d, args: &Args<'_>) {
-        conv2d_grad_filter::<T>(
-            g,
-            args.input(0),
-            args.input(1),
-            args.output(0),
-            args.scratch(),
-        );
-    }
-    let kernel = site.float(x.dtype, run::<f32> as fn(&Conv2d, &Args<'_>), run::<f64>)?;
-    let scratch = site.float(
-        x.dtype,
-        conv2d_grad_filter_scratch_len::<f32>(&g),
-        conv2d_grad_filter_scratch_len::<f64>(&g),
-    )?;
-    Ok(with_scratch(scratch, x.dtype.size(), move |args| {
-        kernel(&g, args)
-    }))
 }
 
 /// The geometry of a pooling from the shapes of its input and output.

@@ -3,6 +3,7 @@
 //! [`prepare`] turns an instruction into a closure over sizes, strides and geometry, made once for
 //! a plan; running it only follows pointers.
 
+mod conv;
 mod linalg;
 mod movement;
 mod recurrent;
@@ -218,9 +219,9 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
             transpose_b,
             epilogue,
         } => linalg::matmul(site, *transpose_a, *transpose_b, *epilogue),
-        Op::Conv(attrs, epilogue) => linalg::conv(site, attrs, *epilogue),
-        Op::ConvGradInput(attrs) => linalg::conv_grad_input(site, attrs),
-        Op::ConvGradFilter(attrs) => linalg::conv_grad_filter(site, attrs),
+        Op::Conv(attrs, epilogue) => conv::conv(site, attrs, *epilogue),
+        Op::ConvGradInput(attrs) => conv::conv_grad_input(site, attrs),
+        Op::ConvGradFilter(attrs) => conv::conv_grad_filter(site, attrs),
         Op::MaxPool(attrs) => linalg::max_pool(site, attrs),
         Op::MaxPoolGrad(attrs) => linalg::max_pool_grad(site, attrs),
         Op::AvgPool(attrs) => linalg::avg_pool(site, attrs),

@@ -159,7 +159,7 @@ pub(super) fn scan(site: &Site<'_>, scan: &Scan) -> Result<Prepared> {
     let body = &scan.body;
     let (sequences, states, outputs) = (body.slices.len(), body.states.len(), body.outputs.len());
     let count = site.input(0).shape[0];
-    let part = |bytes: usize| if count == 0 { 0 } else { bytes / count };
+    let part = |bytes: usize| bytes.checked_div(count).unwrap_or(0);
     let steps = Steps {
         plan: Mutex::new(plan),
         count,

@@ -182,6 +182,28 @@ pub(super) fn sparse_cross_entropy(site: &Site<'_>) -> Result<Prepared> {
     Ok(fallible(move |args| run(args, columns)))
 }
 
+/// A mask of an event's occurrences in elements of any type.
+fn spread<T: Copy>(
+    dist: Distribution,
+    stream: &Stream,
+    elements: usize,
+    args: &Args<'_>,
+    zero: T,
+    one: T,
+) -> Outcome {
+    let Distribution::Bernoulli(p) = dist else {
+        return Err("integers are drawn as events only".to_string());
+    };
+    let out = args.output::<T>(0);
+    let mut mask = vec![0; out.len()];
+    rng::fill_bernoulli_mask(stream, elements, f64::from_bits(p), &mut mask)
+        .map_err(|e| e.to_string())?;
+    out.iter_mut()
+        .zip(&mask)
+        .for_each(|(o, &m)| *o = if m == 0 { zero } else { one });
+    Ok(())
+}
+
 fn draw<T: Real>(dist: Distribution, stream: &Stream, elements: usize, args: &Args<'_>) -> Outcome {
     let out = args.output::<T>(0);
     let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
@@ -191,14 +213,8 @@ fn draw<T: Real>(dist: Distribution, stream: &Stream, elements: usize, args: &Ar
         Distribution::TruncatedNormal => {
             rng::fill_truncated_normal(stream, elements, zero, one, out)
         }
-        Distribution::Bernoulli(p) => {
-            let mut mask = vec![0; out.len()];
-            let drawn = rng::fill_bernoulli_mask(stream, elements, f64::from_bits(p), &mut mask);
-            out.iter_mut()
-                .zip(&mask)
-                .for_each(|(o, &m)| *o = if m == 0 { zero } else { one });
-            drawn
-        }
+        // The mask is drawn as bytes and spread.
+        Distribution::Bernoulli(_) => return spread(dist, stream, elements, args, zero, one),
     }
     .map_err(|e| e.to_string())
 }
@@ -224,7 +240,11 @@ pub(super) fn random(
         }),
         _ => {
             type Draw = fn(Distribution, &Stream, usize, &Args<'_>) -> Outcome;
-            let run = site.float(dtype, draw::<f32> as Draw, draw::<f64>)?;
+            let run: Draw = match dtype {
+                DType::I32 => |d, s, e, a| spread::<i32>(d, s, e, a, 0, 1),
+                DType::I64 => |d, s, e, a| spread::<i64>(d, s, e, a, 0, 1),
+                _ => site.float(dtype, draw::<f32> as Draw, draw::<f64>)?,
+            };
             fallible(move |args| run(dist, &stream(args), elements, args))
         }
     };
