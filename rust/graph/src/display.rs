@@ -39,6 +39,19 @@ impl Program {
             Op::Moments { .. } => 3 * input(0),
             Op::Softmax | Op::LogSoftmax => 4 * output,
             Op::SoftmaxCrossEntropy | Op::SparseSoftmaxCrossEntropy => 4 * input(0),
+            // A product with the recurrent kernel for each step of each sample, twice going back.
+            Op::Rnn(_) => 2 * self.values[inst.outputs[0]].len() as u64 * self.rnn_width(inst),
+            Op::RnnGrad(_) => 2 * 2 * input(0) * self.values[inst.inputs[2]].shape[1] as u64,
+            Op::Scan(scan) => {
+                let steps = self.values[inst.inputs[0]]
+                    .shape
+                    .first()
+                    .map_or(0, |&n| n as u64);
+                let step = |p: &std::sync::Arc<Program>| -> u64 {
+                    p.insts.iter().map(|i| p.flops(i)).sum()
+                };
+                steps * scan.step.as_ref().map_or(0, step)
+            }
             Op::Placeholder
             | Op::Variable(_)
             | Op::Constant(_)
@@ -61,6 +74,11 @@ impl Program {
             | Op::Arange(_)
             | Op::Random { .. } => 0,
         }
+    }
+
+    /// Columns of a recurrence's projection.
+    fn rnn_width(&self, inst: &Inst) -> u64 {
+        self.values[inst.inputs[0]].shape[2] as u64
     }
 
     /// The multiplications and additions of a convolution with `outputs` results.

@@ -144,6 +144,9 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
         | Op::LogSoftmax
         | Op::SoftmaxCrossEntropy
         | Op::SparseSoftmaxCrossEntropy
+        | Op::Rnn(_)
+        | Op::RnnGrad(_)
+        | Op::Scan(_)
         | Op::Random { .. }
         | Op::Fused(_) => Ok(None),
     }
