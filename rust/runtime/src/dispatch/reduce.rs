@@ -3,6 +3,7 @@
 use hornbeam_graph::op::{CumOp, Extreme, ReduceOp};
 use hornbeam_kernels::copy::{contiguous_strides, strided_copy};
 use hornbeam_kernels::dtype::{Element, Float};
+use hornbeam_kernels::math::Math;
 use hornbeam_kernels::reduce::{ArgOp, arg_reduce as arg_kernel, reduce_axes};
 use hornbeam_kernels::scan::{ScanOp, cumulative as cumulative_kernel};
 use hornbeam_kernels::{moments as kernel_moments, reduce::ReduceOp as KernelOp};
@@ -148,7 +149,7 @@ pub(super) fn cumulative(
     Ok(Prepared::plain(move |args| run(s, args)))
 }
 
-fn mean_variance<T: Float>(args: &Args<'_>, moved: bool, dims: [usize; 3]) {
+fn mean_variance<T: Math>(args: &Args<'_>, moved: bool, dims: [usize; 3]) {
     infallible(kernel_moments::moments::<T>(
         if moved { args.scratch() } else { args.input(0) },
         dims,
