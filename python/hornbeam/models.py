@@ -231,11 +231,38 @@ class Sequential(Model):
             **kwargs,
         )
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = 32,
+        epochs: int = 10,
+        verbose: int = 1,
+        callbacks: Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        **kwargs: Any,
+    ) -> Any:
         """Train for a number of epochs, 10 by default (see `Model.fit`)."""
-        if len(args) < 2 and "nb_epoch" not in kwargs:
-            kwargs.setdefault("epochs", 10)
-        return super().fit(x, y, *args, **kwargs)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            **kwargs,
+        )
 
     def train_on_batch(
         self, x: Any, y: Any, class_weight: Any = None, sample_weight: Any = None

@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+# An array of another type than the core's is converted as a whole up to this many bytes, and batch
+# by batch beyond: images as bytes would otherwise need four times their memory.
+COPY_LIMIT = 1 << 30
+
 
 def is_array_like(x: Any) -> bool:
     """Tell whether `x` is an array or something NumPy reads as one."""
@@ -24,7 +28,8 @@ def as_array(x: Any, dtype: str, what: str) -> np.ndarray:
         what: what it is, for messages.
 
     Returns:
-        The array itself where it fits already.
+        The array itself where it fits already, or where a copy would be too large (`COPY_LIMIT`):
+        its batches are then converted one by one.
 
     Raises:
         ValueError: when the data are no numbers, or rows have different lengths.
@@ -47,6 +52,8 @@ def as_array(x: Any, dtype: str, what: str) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} has the dtype {array.dtype}, expected numbers")
     if array.dtype.name == dtype and array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    if array.size * np.dtype(dtype).itemsize > COPY_LIMIT:
         return array
     return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..distribution import Program, get_strategy
+from .strategy import Program, get_strategy
 
 # Seconds between two looks at Python: how soon Ctrl-C works and the progress bar moves.
 INTERVAL = 0.05

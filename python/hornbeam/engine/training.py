@@ -2,7 +2,7 @@
 
 A training step is one compiled function of inputs, targets and (where they are given) sample
 weights; its updates are the optimizer's and the layers'. The loops over it are in `loop` and
-`generators`; where steps run is up to the strategy (`hornbeam.distribution`).
+`generators`; where steps run is up to the strategy (`strategy`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from .. import backend as K
-from ..data import is_lazy, is_stream
-from ..distribution import Program, get_strategy
+from ..data import is_stream
 from ..legacy import interfaces
 from ..utils.generic_utils import nearest_name, unpack_singleton
 from . import checks, compiling, generators, loop
 from .container import Container
 from .loop import Dataset, FitPlan
 from .recall import training_graph
+from .strategy import Program, get_strategy, in_memory
 
 _STREAM_ARGUMENTS = (
     "steps_per_epoch",
@@ -629,10 +629,10 @@ def _scalars(results: Sequence[Any]) -> Any:
 
 
 def _in_memory(arrays: Sequence[Any], program: Program) -> list[np.ndarray]:
-    return [
-        np.ascontiguousarray(x[:], dtype=dtype) if is_lazy(x) else x
-        for x, dtype in zip(arrays, program.dtypes, strict=True)
-    ]
+    if in_memory(arrays, program.dtypes):
+        return list(arrays)
+    pairs = zip(arrays, program.dtypes, strict=True)
+    return [np.ascontiguousarray(x[:], dtype=dtype) for x, dtype in pairs]
 
 
 def _no_rows(tensor: Any) -> np.ndarray:

@@ -239,3 +239,17 @@ def test_a_stateless_module_is_not_needed():
     """Neither pandas nor torch is imported for data that is not theirs."""
     assert isinstance(sys.modules.get("hornbeam"), types.ModuleType)
     assert "torch" not in sys.modules
+
+
+def test_large_arrays_of_another_type_are_converted_in_batches(monkeypatch):
+    from hornbeam.data import arrays
+
+    x = RNG.randint(0, 3, (50, 4)).astype("uint8")
+    a = regression()
+    b = regression(a.get_weights())
+    expected = a.fit(x, Y, epochs=2, batch_size=8, shuffle=False, verbose=0).history["loss"]
+    monkeypatch.setattr(arrays, "COPY_LIMIT", 100)
+    found = b.fit(x, Y, epochs=2, batch_size=8, shuffle=False, verbose=0).history["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(b.predict(x), a.predict(x), rtol=1e-6)
+    assert b.train_on_batch(x, Y) == a.train_on_batch(x, Y)
