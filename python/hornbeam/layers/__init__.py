@@ -11,6 +11,7 @@ from ..engine import Layer as Layer
 from ..utils.generic_utils import deserialize_keras_object
 from .advanced_activations import *  # noqa: F403
 from .convolutional import *  # noqa: F403
+from .convolutional_recurrent import *  # noqa: F403
 from .core import *  # noqa: F403
 from .embeddings import Embedding as Embedding
 from .local import *  # noqa: F403

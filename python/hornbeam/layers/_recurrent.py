@@ -203,12 +203,16 @@ class Recurrent(Layer):
             input_length=K.int_shape(inputs)[1],
         )
 
+    def _state_shape(self, batch: int) -> tuple[int, ...]:
+        """Return the shape of a kept state."""
+        return (batch, self.units)
+
     def reset_states(self, states: Any = None) -> None:
         """Set the kept states of a stateful layer.
 
         Args:
-            states: an array, or a list with one for each state, of shape (batch size, units); zeros
-                by default.
+            states: an array, or a list with one for each state, of a state's shape; zeros by
+                default.
 
         Raises:
             AttributeError: when the layer is not stateful.
@@ -223,7 +227,7 @@ class Recurrent(Layer):
                 "Sequential model by `batch_input_shape` of the first layer, with the functional "
                 "API by `batch_shape` of Input."
             )
-        shape = (batch, self.units)
+        shape = self._state_shape(batch)
         if self.states[0] is None:
             self.states = [K.zeros(shape) for _ in self.states]
         if states is None:
