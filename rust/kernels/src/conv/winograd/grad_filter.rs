@@ -17,18 +17,25 @@ use crate::par::{self, SendPtr, split};
 /// The most groups.
 const GROUPS: usize = 4;
 /// Elements that all groups' sums may take.
-const SUMS: usize = 12 << 20;
+const SUMS: usize = 6 << 20;
 
 /// Into how many groups the tiles are cut.
 fn groups(g: &Image) -> usize {
     let by_memory = SUMS / (F * g.c * g.co);
-    (g.tiles() / 64).min(by_memory).clamp(1, GROUPS)
+    (g.tiles() / (2 * block_tiles(g)))
+        .min(by_memory)
+        .clamp(1, GROUPS)
 }
 
 /// The tiles of a block.
 fn block_tiles(g: &Image) -> usize {
-    // Wide kernels' sums leave the cache at every block: fewer, larger blocks.
-    ((320 * 1024) / (F * (g.c + g.co))).clamp(32, 128) / 8 * 8
+    match F * g.c * g.co / (256 * 1024) {
+        // The sums stay in L2 beside a block's tiles.
+        0 => ((320 * 1024) / (F * (g.c + g.co))).clamp(32, 128) / 8 * 8,
+        // The sums come from further away at every block: fewer, larger blocks.
+        1..4 => 64,
+        _ => 128,
+    }
 }
 
 /// Elements of scratch that [`grad_filter`] needs.
@@ -120,7 +127,7 @@ unsafe fn group_sums<S: Simd>(
 ) {
     let blocks = (t1 - t0).div_ceil(block_tiles(g));
     let most = (t1 - t0).div_ceil(blocks);
-    let (v, z) = (Freqs::new(most, g.c), Freqs::new(most, g.co));
+    let (v, z) = (Freqs::new(most, c1 - c0), Freqs::new(most, g.co));
     let zeros = g.c.max(g.co).next_multiple_of(16);
     with_scratch::<S::T, _>(v.len() + z.len() + zeros, |buffer| {
         let (zeros, buffer) = buffer.split_at_mut(zeros);
@@ -139,6 +146,7 @@ unsafe fn group_sums<S: Simd>(
                     x,
                     zeros,
                     tiles,
+                    channels: (c0, c1),
                     to: vs.as_mut_ptr(),
                     at: v,
                 });
@@ -152,7 +160,7 @@ unsafe fn group_sums<S: Simd>(
                 });
                 for f in 0..F {
                     let args = Block {
-                        a: vs.as_ptr().add(f * v.freq + c0),
+                        a: vs.as_ptr().add(f * v.freq),
                         csa: v.tile,
                         segs: &[Seg { a: 0, b: 0 }],
                         seg_len: tiles.1 - tiles.0,

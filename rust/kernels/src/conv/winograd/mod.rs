@@ -264,6 +264,7 @@ unsafe fn tile_block<S: Simd>(
             x,
             zeros: zeros.as_ptr(),
             tiles,
+            channels: (0, g.c),
             to: vs.as_mut_ptr(),
             at: v,
         };

@@ -226,6 +226,8 @@ pub(super) struct Input<'a, T> {
     /// As many zeros as there are channels, read for what lies outside the image.
     pub(super) zeros: *const T,
     pub(super) tiles: (usize, usize),
+    /// The input channels that are transformed.
+    pub(super) channels: (usize, usize),
     pub(super) to: *mut T,
     pub(super) at: Freqs,
 }
@@ -242,7 +244,9 @@ impl<T: Float> Body<T> for Input<'_, T> {
                 4 * ty as isize - g.top as isize,
                 4 * tx as isize - g.left as isize,
             );
-            let base = self.x.wrapping_add(image * g.h * g.w * g.c);
+            let base = self
+                .x
+                .wrapping_add(image * g.h * g.w * g.c + self.channels.0);
             let pixels: [*const T; F] = std::array::from_fn(|i| {
                 let (y, x) = (y0 + (i / 6) as isize, x0 + (i % 6) as isize);
                 if (0..g.h as isize).contains(&y) && (0..g.w as isize).contains(&x) {
@@ -259,7 +263,7 @@ impl<T: Float> Body<T> for Input<'_, T> {
                     to,
                     freq: self.at.freq,
                 }
-                .all::<S>(g.c)
+                .all::<S>(self.channels.1 - self.channels.0)
             };
         }
     }
