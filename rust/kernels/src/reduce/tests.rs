@@ -28,7 +28,11 @@ fn hash(i: usize, seed: u32) -> u32 {
 /// Small values near 1 in magnitude, so that products stay in range.
 fn value(i: usize, seed: u32) -> f64 {
     let v = 0.99 + f64::from(hash(i, seed) % 1000) * 2e-5;
-    if hash(i, seed) % 3 == 0 { -v } else { v }
+    if hash(i, seed).is_multiple_of(3) {
+        -v
+    } else {
+        v
+    }
 }
 
 fn naive(op: ReduceOp, part: &[f64]) -> f64 {
@@ -79,7 +83,7 @@ proptest! {
     fn integers_and_booleans_reduce_exactly(dims in dims(), seed in any::<u32>()) {
         let n = dims.iter().product();
         let ints: Vec<i32> = (0..n).map(|i| hash(i, seed) as i32).collect();
-        let flags: Vec<u8> = (0..n).map(|i| u8::from(hash(i, seed) % 9 > 0)).collect();
+        let flags: Vec<u8> = (0..n).map(|i| u8::from(!hash(i, seed).is_multiple_of(9))).collect();
         let results = dims[0] * dims[2];
         for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
             let mut out = vec![7; results];

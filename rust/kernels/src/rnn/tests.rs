@@ -234,7 +234,8 @@ proptest! {
             dprojection: &mut dprojection, dkernel: &mut dkernel, dbias: &mut dbias,
             dh0: &mut dh0, dc0: &mut dc0, scratch: &mut scratch,
         });
-        let fields: [(fn(&mut Case) -> &mut Vec<f64>, &Vec<f64>); 5] = [
+        type Field = fn(&mut Case) -> &mut Vec<f64>;
+        let fields: [(Field, &Vec<f64>); 5] = [
             (|c| &mut c.projection, &dprojection),
             (|c| &mut c.kernel, &dkernel),
             (|c| &mut c.bias, &dbias),
