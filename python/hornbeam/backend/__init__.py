@@ -1,7 +1,7 @@
 """The Keras backend ("K"): functions on symbolic tensors, over the compute core.
 
-Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control`; settings in `common`.
-This is the only package that imports `hornbeam._core`.
+Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control` and `loops`; the settings
+are in `common`. This is the only package that imports `hornbeam._core`.
 """
 
 from builtins import all as py_all
@@ -22,14 +22,10 @@ from .common import (
 )
 from .control import (
     Function,
-    foldl,
-    foldr,
     function,
     gradients,
     in_test_phase,
     in_train_phase,
-    map_fn,
-    rnn,
     stop_gradient,
     switch,
 )
@@ -46,6 +42,7 @@ from .conv import (
     pool3d,
     separable_conv2d,
 )
+from .loops import foldl, foldr, fused_rnn, map_fn, rnn
 from .math import (
     abs,
     all,
@@ -240,6 +237,7 @@ __all__ = [
     "foldl",
     "foldr",
     "function",
+    "fused_rnn",
     "gather",
     "get_uid",
     "get_value",

@@ -1,17 +1,16 @@
-"""Functions compiled from tensors, gradients, branches, and loops over time and elements."""
+"""Functions compiled from tensors, gradients and branches."""
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _core
 from .._core import Tensor, Variable
-from .convert import as_tensor, dim, dims, promote
-from .shapes import stack
+from .convert import as_tensor, dims, promote
 from .variables import learning_phase, phase_tensor
 
 
@@ -167,137 +166,3 @@ def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
 def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
     """Return `x` outside of training, else `alt` (see `in_train_phase`)."""
     return in_train_phase(alt, x, training)
-
-
-def rnn(
-    step_function: Callable[[Tensor, list[Any]], tuple[Tensor, list[Tensor]]],
-    inputs: Any,
-    initial_states: Sequence[Any],
-    go_backwards: bool = False,
-    mask: Any = None,
-    constants: Sequence[Any] | None = None,
-    unroll: bool = False,
-    input_length: int | None = None,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Run a step function over the time axis, one step after the other.
-
-    At a masked step the states stay as they are, and the output is the first state (that of the
-    step before, when there are no states).
-
-    Args:
-        step_function: takes the input of a step, shape (batch, ...), and the list of states
-            followed by the constants; returns the output and the list of new states.
-        inputs: tensor of shape (batch, time, ...).
-        initial_states: the states before the first step.
-        go_backwards: go from the last step to the first; outputs come in the order of the run.
-        mask: tensor of shape (batch, time) or (batch, time, 1), 0 at steps to skip.
-        constants: tensors that every step gets.
-        unroll: accepted; the steps are laid out one by one in any case.
-        input_length: number of steps, where the shape of `inputs` does not tell.
-
-    Returns:
-        The last output, the outputs of shape (batch, time, ...), and the last states.
-
-    Raises:
-        ValueError: when the number of steps is not known, or the ranks are too small.
-    """
-    x = as_tensor(inputs)
-    if x.ndim < 3:
-        raise ValueError(f"rnn: inputs need at least 3 axes, got the shape {tuple(x.shape)}")
-    steps = x.shape[1] if x.shape[1] is not None else input_length
-    if steps is None:
-        raise ValueError(
-            "rnn: the number of time steps must be known. Give the input a fixed length, as in "
-            "Input(shape=(10, 64)) or input_length=10."
-        )
-    order = range(steps)[::-1] if go_backwards else range(steps)
-    keep = None if mask is None else _time_mask(mask)
-    states = [as_tensor(s) for s in initial_states]
-    constants = list(constants or [])
-    outputs: list[Tensor] = []
-    for t in order:
-        output, new_states = step_function(_step(x, t), [*states, *constants])
-        if len(new_states) != len(states):
-            raise ValueError(
-                f"rnn: the step function returned {len(new_states)} states, not {len(states)}"
-            )
-        if keep is not None:
-            valid = _step(keep, t)
-            output = switch(valid, output, _held_output(output, states, outputs))
-            new_states = [switch(valid, n, s) for n, s in zip(new_states, states, strict=True)]
-        outputs.append(output)
-        states = list(new_states)
-    return outputs[-1], stack(outputs, axis=1), states
-
-
-def _time_mask(mask: Any) -> Tensor:
-    mask = as_tensor(as_tensor(mask), "bool")
-    if mask.ndim == 3:
-        return _core.reshape(mask, [dim(mask, 0), dim(mask, 1)])
-    return mask
-
-
-def _step(x: Tensor, t: int) -> Tensor:
-    part = _core.slice(x, [(None, None, 1), (t, t + 1, 1)] + [(None, None, 1)] * (x.ndim - 2))
-    return _core.reshape(part, [dim(x, a) for a in range(x.ndim) if a != 1])
-
-
-def _held_output(output: Tensor, states: list[Tensor], outputs: list[Tensor]) -> Tensor:
-    if states:
-        return states[0]
-    return outputs[-1] if outputs else output * 0
-
-
-def map_fn(fn: Callable[..., Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:
-    """Apply a function to each slice of `elems` along axis 0 and stack the results.
-
-    Args:
-        fn: function of one tensor (of a list of them, when `elems` is a list).
-        elems: a tensor or a list of tensors, whose axis 0 has a known size.
-        name: accepted, not used.
-        dtype: type of the results, their own for None.
-    """
-    results = [as_tensor(fn(e), dtype) for e in _elements(elems, "map_fn")]
-    return stack(results, axis=0)
-
-
-def foldl(
-    fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None
-) -> Any:
-    """Combine the slices of `elems` from first to last: `fn(accumulated, slice)`.
-
-    Args:
-        fn: function of two arguments.
-        elems: a tensor whose axis 0 has a known size.
-        initializer: what to begin with, the first slice for None.
-        name: accepted, not used.
-    """
-    return _fold(fn, _elements(elems, "foldl"), initializer)
-
-
-def foldr(
-    fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None
-) -> Any:
-    """Combine the slices of `elems` from last to first (see `foldl`)."""
-    return _fold(fn, _elements(elems, "foldr")[::-1], initializer)
-
-
-def _fold(fn: Callable[[Any, Any], Any], parts: list[Any], initializer: Any) -> Any:
-    total = initializer
-    for part in parts:
-        total = part if total is None else fn(total, part)
-    return total
-
-
-def _elements(elems: Any, what: str) -> list[Any]:
-    if isinstance(elems, (list, tuple)):
-        columns = [_elements(e, what) for e in elems]
-        return [list(row) for row in zip(*columns, strict=True)]
-    x = as_tensor(elems)
-    count = x.shape[0] if x.ndim else None
-    if count is None:
-        raise ValueError(f"{what}: the size of axis 0 must be known, got {tuple(x.shape)}")
-    rest = [(None, None, 1)] * (x.ndim - 1)
-    return [
-        _core.reshape(_core.slice(x, [(i, i + 1, 1), *rest]), dims(x)[1:]) for i in range(count)
-    ]

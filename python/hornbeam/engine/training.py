@@ -20,6 +20,7 @@ from ..utils.generic_utils import nearest_name, unpack_singleton
 from . import checks, compiling, generators, loop
 from .container import Container
 from .loop import Dataset, FitPlan
+from .profiling import profile_step
 from .recall import training_graph
 from .strategy import Program, get_strategy, in_memory
 
@@ -610,6 +611,25 @@ class Model(Container):
         """Return the outputs for batches as they come (see `fit_generator`)."""
         options = generators.Options(max_q_size, workers, pickle_safe)
         return generators.predict_generator(self, generator, steps, options, verbose)
+
+    def profile(
+        self, x: Any, y: Any = None, batch_size: int = 32, repeats: int = 10, verbose: int = 1
+    ) -> Any:
+        """Time one step operation by operation.
+
+        Nothing is trained: the weights stay as they are.
+
+        Args:
+            x: inputs, of which the first batch is used.
+            y: targets, for a training step; None for a prediction.
+            batch_size: samples in the step.
+            repeats: how often it runs; the shortest times count.
+            verbose: 1 prints a table, the slowest operations first.
+
+        Returns:
+            List of `OperationTime`, in the order in which the operations run.
+        """
+        return profile_step(self, x, y, batch_size, repeats, verbose)
 
 
 def _arguments(function: Any) -> tuple[str, ...]:

@@ -136,9 +136,10 @@ def by_loop(x, h, kernel, recurrent, mask=None, backwards=False):
     return h, np.stack(outputs, 1)
 
 
+@pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("masked", [None, 2, 3])
-def test_rnn(backwards, masked):
+def test_rnn(backwards, masked, unroll):
     x, h, kernel, recurrent = values(3, 4, 2), values(3, 5), values(2, 5), values(5, 5)
     mask = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], "float32")
     expected = by_loop(x, h, kernel, recurrent, None if masked is None else mask, backwards)
@@ -149,7 +150,7 @@ def test_rnn(backwards, masked):
         elif masked == 3:
             m = K.expand_dims(m)
         last, outputs, states = K.rnn(
-            cell(kernel, recurrent), a, [s], go_backwards=backwards, mask=m
+            cell(kernel, recurrent), a, [s], go_backwards=backwards, mask=m, unroll=unroll
         )
         return [last, outputs, *states]
 
@@ -157,6 +158,77 @@ def test_rnn(backwards, masked):
     np.testing.assert_allclose(last, expected[0], atol=1e-6)
     np.testing.assert_allclose(outputs, expected[1], atol=1e-6)
     np.testing.assert_allclose(state, expected[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_rnn_gradient(backwards, unroll):
+    x, h, kernel, recurrent = values(2, 3, 2), values(2, 3), values(2, 3), values(3, 3)
+    mask = K.constant([[1, 1, 0], [0, 1, 1]], dtype="float64")
+
+    def run(a, s, w, u):
+        def step(t, states):
+            new = K.tanh(K.dot(t, w) + K.dot(states[0], u))
+            return new, [new]
+
+        last, outputs, _ = K.rnn(step, a, [s], go_backwards=backwards, mask=mask, unroll=unroll)
+        return K.concatenate([outputs, K.expand_dims(last, 1)], axis=1)
+
+    check_gradient(run, x, h, kernel, recurrent)
+
+
+def test_rnn_over_any_number_of_steps():
+    kernel, recurrent = values(2, 5), values(5, 5)
+    x, h = K.placeholder((None, None, 2)), K.placeholder((None, 5))
+    last, outputs, _ = K.rnn(cell(kernel, recurrent), x, [h])
+    run = K.function([x, h], [last, outputs])
+    for shape in ((3, 4), (2, 1), (1, 9)):
+        data, state = values(*shape, 2), values(shape[0], 5)
+        expected = by_loop(data, state, kernel, recurrent)
+        for found, wanted in zip(run([data, state]), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_masked_rnn_without_states_repeats_its_output(unroll):
+    x = values(2, 4, 3)
+    mask = np.array([[0, 1, 0, 1], [1, 0, 0, 1]], "float32")
+
+    def run(a, m):
+        return K.rnn(lambda t, s: (t * 2, []), a, [], mask=m, unroll=unroll)[1]
+
+    expected = np.zeros((2, 4, 3))
+    for b in range(2):
+        held = np.zeros(3)
+        for t in range(4):
+            held = 2 * x[b, t] if mask[b, t] else held
+            expected[b, t] = held
+    np.testing.assert_allclose(compute(run, x, mask), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_rnn_is_rnn(masked, backwards):
+    x, h, recurrent = values(3, 4, 5), values(3, 5), values(5, 5)
+    mask = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], "float32")
+
+    def fused(p, s, m):
+        outputs, states = K.fused_rnn(
+            "simple",
+            p,
+            K.constant(recurrent),
+            [s],
+            "tanh",
+            "sigmoid",
+            mask=m if masked else None,
+            go_backwards=backwards,
+        )
+        return [outputs, *states]
+
+    last, outputs = by_loop(x, h, np.eye(5), recurrent, mask if masked else None, backwards)
+    found = compute(fused, x, h, mask)
+    np.testing.assert_allclose(found[0], outputs, atol=1e-6)
+    np.testing.assert_allclose(found[1], last, atol=1e-6)
 
 
 def test_rnn_without_states_and_with_constants():
@@ -170,11 +242,37 @@ def test_rnn_without_states_and_with_constants():
     np.testing.assert_allclose(last, x[:, -1] * 2, rtol=1e-6)
 
 
-def test_rnn_needs_a_known_number_of_steps():
+def test_bad_arguments_of_rnn():
     with pytest.raises(ValueError, match="time steps"):
-        K.rnn(lambda x, s: (x, []), K.placeholder((2, None, 3)), [])
-    with pytest.raises(ValueError, match="states"):
+        K.rnn(lambda x, s: (x, []), K.placeholder((2, None, 3)), [], unroll=True)
+    with pytest.raises(ValueError, match="0 states, not 1"):
         K.rnn(lambda x, s: (x, []), K.placeholder((2, 3, 3)), [K.placeholder((2, 3))])
+    with pytest.raises(ValueError, match="3 axes"):
+        K.rnn(lambda x, s: (x, []), K.placeholder((2, 3)), [])
+
+
+@pytest.mark.parametrize("steps", [4, 1])
+def test_map_over_any_number_of_elements(steps):
+    x = K.placeholder((None, 3))
+    data = values(steps, 3)
+    functions = [
+        K.map_fn(lambda e: K.sum(e) * e, x),
+        K.foldl(lambda a, e: a * 2 + e, x),
+        K.foldr(lambda a, e: a * 2 + e, x),
+        *K.map_fn(lambda pair: [pair[0] + pair[1], K.max(pair[0])], [x, x * 2]),
+    ]
+    mapped, left, right, both, top = K.function([x], functions)([data])
+    np.testing.assert_allclose(mapped, data.sum(1, keepdims=True) * data, rtol=1e-5)
+    expected = data[0]
+    for row in data[1:]:
+        expected = expected * 2 + row
+    np.testing.assert_allclose(left, expected, rtol=1e-5)
+    expected = data[-1]
+    for row in data[-2::-1]:
+        expected = expected * 2 + row
+    np.testing.assert_allclose(right, expected, rtol=1e-5)
+    np.testing.assert_allclose(both, data * 3, rtol=1e-5)
+    np.testing.assert_allclose(top, data.max(1), rtol=1e-6)
 
 
 def test_map_and_folds():
