@@ -11,7 +11,7 @@ use super::{Act, Conv2d, Epilogue};
 use crate::dtype::Float;
 use crate::gemm::Simd;
 use crate::gemm::block::{
-    Block, Layout, MC, bias_ptr, block, pack, packed_len, widest, with_scratch,
+    Block, Layout, MC, bias_ptr, block, pack, packed_len, transpose, widest, with_scratch,
 };
 use crate::gemm::driver::{KC, SERIAL};
 use crate::gemm::tile::Seg;
@@ -323,16 +323,19 @@ impl Phase {
     }
 }
 
-/// The gradient to the input. `turned` holds the weights as `[kh, kw (reversed), co, ci]`.
+/// The gradient to the input; `turned` has room for the weights.
 ///
 /// # Safety
 /// The CPU has `S`; the slices have the geometry's lengths, of which none is zero.
 pub(super) unsafe fn grad_input<S: Simd>(
     g: &Conv2d,
     dy: &[S::T],
-    turned: &[S::T],
+    w: &[S::T],
     dx: &mut [S::T],
+    turned: &mut [S::T],
 ) {
+    // SAFETY: the caller's promise.
+    unsafe { turn::<S>(g, w, turned) };
     let (ey, ex) = ((g.kh - 1) * g.dh / g.sh, (g.kw - 1) * g.dw / g.sw);
     let (qh, qw) = (
         (g.pad_top + g.h - 1) / g.sh + 1,
@@ -425,27 +428,17 @@ fn turned_taps<T>(
 }
 
 /// Writes the weights as `[kh, kw (reversed), co, ci]`.
-pub(super) fn turn<T: Float>(g: &Conv2d, w: &[T], to: &mut [T]) {
+///
+/// # Safety
+/// The CPU has `S`.
+pub(super) unsafe fn turn<S: Simd>(g: &Conv2d, w: &[S::T], to: &mut [S::T]) {
     let plane = g.ci * g.co;
     for ky in 0..g.kh {
         for kx in 0..g.kw {
             let from = &w[(ky * g.kw + kx) * plane..][..plane];
             let to = &mut to[(ky * g.kw + g.kw - 1 - kx) * plane..][..plane];
-            transpose(from, g.ci, g.co, to);
-        }
-    }
-}
-
-/// `to[j * rows + i] = from[i * columns + j]`, in squares that stay in L1.
-fn transpose<T: Float>(from: &[T], rows: usize, columns: usize, to: &mut [T]) {
-    const B: usize = 16;
-    for i0 in (0..rows).step_by(B) {
-        for j0 in (0..columns).step_by(B) {
-            for j in j0..(j0 + B).min(columns) {
-                for i in i0..(i0 + B).min(rows) {
-                    to[j * rows + i] = from[i * columns + j];
-                }
-            }
+            // SAFETY: the caller's promise.
+            unsafe { transpose::<S>(from, g.ci, g.co, to) };
         }
     }
 }

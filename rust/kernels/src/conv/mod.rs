@@ -240,13 +240,12 @@ fn grad_input_on<T: Float>(
         }
     } else {
         let turned = &mut scratch[..g.w_len()];
-        direct::turn(g, w, turned);
         // SAFETY: the lengths were checked, the instruction set is there.
         unsafe {
             match isa {
-                Isa::Avx512 => direct::grad_input::<T::Avx512>(g, dy, turned, dx),
-                Isa::Avx2 => direct::grad_input::<T::Avx2>(g, dy, turned, dx),
-                Isa::Portable => direct::grad_input::<Portable<T>>(g, dy, turned, dx),
+                Isa::Avx512 => direct::grad_input::<T::Avx512>(g, dy, w, dx, turned),
+                Isa::Avx2 => direct::grad_input::<T::Avx2>(g, dy, w, dx, turned),
+                Isa::Portable => direct::grad_input::<Portable<T>>(g, dy, w, dx, turned),
             }
         }
     }

@@ -264,3 +264,23 @@ fn a_sample_does_not_depend_on_the_batch() {
         assert!(one.dx[..] == want.dx[..one.dx.len()], "dx of {g:?}");
     }
 }
+
+#[test]
+fn bits_agree_between_vector_widths() {
+    if cpu::isa() < Isa::Avx512 {
+        return;
+    }
+    for g in known() {
+        let ep = Epilogue {
+            act: Act::Relu,
+            ..Epilogue::default()
+        };
+        let (a, b) = (
+            run::<f32>(Isa::Avx2, &g, &ep),
+            run::<f32>(Isa::Avx512, &g, &ep),
+        );
+        assert!(a.y == b.y, "y of {g:?}");
+        assert!(a.dx == b.dx, "dx of {g:?}");
+        assert!(a.dw == b.dw, "dw of {g:?}");
+    }
+}

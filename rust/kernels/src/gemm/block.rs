@@ -350,6 +350,55 @@ pub(crate) unsafe fn copy_rows<S: Simd>(
     }
 }
 
+struct Transpose<T> {
+    from: *const T,
+    rows: usize,
+    columns: usize,
+    to: *mut T,
+}
+
+impl<T: Float> Body<T> for Transpose<T> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>>(self) {
+        // SAFETY: `transpose` promises that both matrices are valid.
+        unsafe {
+            transpose_panel::<S>(
+                self.from,
+                self.columns,
+                self.to,
+                self.rows,
+                self.columns,
+                self.rows,
+            );
+        }
+    }
+}
+
+/// `to[j * rows + i] = from[i * columns + j]`.
+///
+/// # Safety
+/// The CPU has `S`.
+pub(crate) unsafe fn transpose<S: Simd>(
+    from: &[S::T],
+    rows: usize,
+    columns: usize,
+    to: &mut [S::T],
+) {
+    assert!(from.len() >= rows * columns && to.len() >= rows * columns);
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    // SAFETY: the lengths were checked.
+    unsafe {
+        S::call(Transpose {
+            from,
+            rows,
+            columns,
+            to,
+        })
+    }
+}
+
 /// The epilogue's bias as a pointer, null without one.
 pub(crate) fn bias_ptr<T>(ep: &Epilogue<'_, T>) -> *const T {
     ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr)

@@ -294,3 +294,21 @@ fn short_slices_are_refused() {
         &ep,
     );
 }
+
+#[test]
+fn bits_agree_between_vector_widths() {
+    if cpu::isa() < Isa::Avx512 {
+        return;
+    }
+    for case in [
+        plain(128, 512, 784, false, false),
+        plain(100, 70, 300, true, true),
+        plain(3, 90, 9000, false, false),
+        plain(900, 1, 900, true, false),
+    ] {
+        assert!(
+            case.run::<f32>(Isa::Avx2) == case.run::<f32>(Isa::Avx512),
+            "{case:?}"
+        );
+    }
+}

@@ -183,10 +183,12 @@ pub(super) unsafe fn grad_input<S: Simd>(
     scratch: &mut [S::T],
 ) {
     let (turned, scratch) = scratch.split_at_mut(g.w_len());
-    super::direct::turn(g, w, turned);
     let ep = Epilogue::default();
     // SAFETY: passed on.
-    unsafe { convolve::<S>(&Image::backward(g), dy, turned, true, dx, &ep, scratch) };
+    unsafe {
+        super::direct::turn::<S>(g, w, turned);
+        convolve::<S>(&Image::backward(g), dy, turned, true, dx, &ep, scratch);
+    }
 }
 
 unsafe fn convolve<S: Simd>(
