@@ -367,3 +367,23 @@ def per_output(value: Any, names: Sequence[str], what: str) -> list[Any]:
         f"The model has multiple outputs, so `{what}` should be either a list or a dict. Provided "
         f"`{what}` type not understood: {type(value).__name__}"
     )
+
+
+def weights_or_ones(validation: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
+    """Return the weights of standard data, ones where there are none."""
+    _, ys, ws = validation
+    return ws if ws is not None else [np.ones(len(y)) for y in ys]
+
+
+def user_arrays(given: Any, standard: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
+    """Return validation data as callbacks see it: the user's own arrays where they are some."""
+    parts: list[Any] = []
+    for user, own in zip(given[:2], standard[:2], strict=True):
+        if isinstance(user, (list, tuple)) and len(user) == len(own) and own:
+            parts += user if all(hasattr(u, "shape") for u in user) else own
+        elif hasattr(user, "shape") and len(own) == 1:
+            parts.append(user)
+        else:
+            parts += own
+    weights = given[2] if len(given) == 3 and hasattr(given[2], "shape") else None
+    return [*parts, weights] if weights is not None else [*parts, *weights_or_ones(standard)]

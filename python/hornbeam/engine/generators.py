@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 from ..data import batches_of, is_stream
 from ..data.stream import as_batch, is_loader, is_sequence
 from ..utils.generic_utils import to_list, unpack_singleton
-from . import loop
+from . import checks, loop
 
 
 @dataclass
@@ -139,77 +141,82 @@ def fit_generator(
 ) -> Any:
     """Train on a stream (see `Model.fit_generator`)."""
     steps = step_count(stream, schedule.steps, "steps_per_epoch")
-    needs_model = not hasattr(model, "optimizer")
-    validation, kept = None, None
-    if validation_data is not None and not is_stream(validation_data) and not needs_model:
-        validation = model._validation_arrays(validation_data, None)
-        kept = loop_user_arrays(validation_data, validation)
-    elif validation_data is not None and is_stream(validation_data):
+    if is_stream(validation_data):
         step_count(validation_data, validation_steps, "validation_steps")
     with batches(stream, options) as source:
-        first = None
-        if not model.built or needs_model:
+        if not model.built:
+            # The first batch tells the shape of the input.
             first = draw(source, 0, steps)
             model._adapt(split_batch(first)[0])
-            model._require_compiled()
-            if validation_data is not None and not is_stream(validation_data):
-                validation = model._validation_arrays(validation_data, None)
+            source = itertools.chain([first], source)
+        model._require_compiled()
+        validate, kept = _validation(model, validation_data, validation_steps, options)
         names = list(model.metrics_names)
-        with_val = validation_data is not None
         params = {
             "batch_size": getattr(stream, "batch_size", None),
             "epochs": schedule.epochs,
             "steps": steps,
             "samples": steps,
             "verbose": verbose,
-            "do_validation": with_val,
-            "metrics": names + ([f"val_{n}" for n in names] if with_val else []),
+            "do_validation": validate is not None,
+            "metrics": names + ([f"val_{n}" for n in names] if validate else []),
         }
         every = loop.prepare_callbacks(model, callbacks, verbose, params, "steps", kept)
         every.on_train_begin()
-        done = 0
         for epoch in range(schedule.initial_epoch, schedule.epochs):
             every.on_epoch_begin(epoch)
-            totals, samples = np.zeros(len(names)), 0
-            size = 0
-            for index in range(steps):
-                batch = first if first is not None else draw(source, done, steps)
-                first = None
-                x, y, weights = split_batch(batch)
-                size = batch_length(x)
-                logs: dict[str, Any] = {"batch": index, "size": size}
-                every.on_batch_begin(index, logs)
-                values = to_list(
-                    model.train_on_batch(x, y, sample_weight=weights, class_weight=class_weight)
-                )
-                logs.update(zip(names, values, strict=True))
-                every.on_batch_end(index, logs)
-                totals += np.multiply(values, size)
-                samples += size
-                done += 1
-                if model.stop_training:
-                    break
-            means = [float(t) for t in totals / max(1, samples)]
-
-            def validate(size: int = size) -> list[float]:
-                if validation is not None:
-                    return list(model._validator(*validation, batch_size=size)())
-                values = evaluate_generator(model, validation_data, validation_steps, options)
-                return [float(value) for value in to_list(values)]
-
-            logs = dict(zip(names, means, strict=True))
-            every.on_epoch_end(epoch, loop.finish_epoch(logs, validate if with_val else None))
+            logs, size = _run_epoch(model, source, steps, class_weight, every)
+            check = None if validate is None else functools.partial(validate, size)
+            every.on_epoch_end(epoch, loop.finish_epoch(logs, check))
             if model.stop_training:
                 break
         every.on_train_end()
     return model.history
 
 
-def loop_user_arrays(given: Any, standard: Any) -> Any:
-    """Return validation data as callbacks see it."""
-    from .training import _user_arrays
+def _run_epoch(
+    model: Any, source: Iterator[Any], steps: int, class_weight: Any, every: Any
+) -> tuple[dict[str, float], int]:
+    """Train on one epoch's batches; return the means and the size of the last batch."""
+    names = model.metrics_names
+    totals, samples, size = np.zeros(len(names)), 0, 1
+    for index in range(steps):
+        x, y, weights = split_batch(draw(source, index, steps))
+        size = batch_length(x)
+        logs: dict[str, Any] = {"batch": index, "size": size}
+        every.on_batch_begin(index, logs)
+        values = to_list(
+            model.train_on_batch(x, y, sample_weight=weights, class_weight=class_weight)
+        )
+        logs.update(zip(names, values, strict=True))
+        every.on_batch_end(index, logs)
+        totals += np.multiply(values, size)
+        samples += size
+        if model.stop_training:
+            break
+    means = totals / max(1, samples)
+    return {name: float(m) for name, m in zip(names, means, strict=True)}, size
 
-    return _user_arrays(given, standard)
+
+def _validation(
+    model: Any, data: Any, steps: int | None, options: Options
+) -> tuple[Callable[[int], list[float]] | None, Any]:
+    """Return the function that validates, given a batch size, and the arrays callbacks see."""
+    if data is None:
+        return None, None
+    if is_stream(data):
+
+        def by_stream(size: int) -> list[float]:
+            values = to_list(evaluate_generator(model, data, steps, options))
+            return [float(value) for value in values]
+
+        return by_stream, None
+    arrays = model._validation_arrays(data, None)
+
+    def by_arrays(size: int) -> list[float]:
+        return list(model._validator(*arrays, batch_size=size)())
+
+    return by_arrays, checks.user_arrays(data, arrays)
 
 
 def evaluate_generator(model: Any, stream: Any, steps: int | None, options: Options) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks
-from .strategy import Program
+from .strategy import Program, get_strategy
 
 
 class OperationTime(NamedTuple):
@@ -46,7 +46,15 @@ def profile_step(
         np.ascontiguousarray(a[:batch_size], dtype=dtype)
         for a, dtype in zip(arrays, program.dtypes, strict=True)
     ]
-    timed = program.function.core.profile(batch, program.training, repeats)
+    core = program.function.core
+    strategy, step = get_strategy(), core.step
+    state = strategy.get_state(model)
+    try:
+        timed = core.profile(batch, program.training, repeats)
+    finally:
+        # A training step that is timed trains.
+        strategy.set_state(model, state)
+        core.step = step
     rows = [OperationTime(*row) for row in timed]
     if verbose:
         print(format_profile(rows))

@@ -16,12 +16,11 @@ import numpy as np
 from .. import backend as K
 from ..data import is_stream
 from ..legacy import interfaces
-from ..utils.generic_utils import nearest_name, unpack_singleton
-from . import checks, compiling, generators, loop
-from .container import Container
+from ..utils.generic_utils import unpack_singleton
+from . import checks, generators, loop
+from .compiled import CompiledModel, unknown_argument
 from .loop import Dataset, FitPlan
 from .profiling import profile_step
-from .recall import training_graph
 from .strategy import Program, get_strategy, in_memory
 
 _STREAM_ARGUMENTS = (
@@ -35,7 +34,7 @@ _STREAM_ARGUMENTS = (
 )
 
 
-class Model(Container):
+class Model(CompiledModel):
     """A graph of layers that can be trained.
 
     Attributes:
@@ -46,248 +45,6 @@ class Model(Container):
     """
 
     history: Any
-    stop_training: bool
-    _predict_program: Program | None = None
-
-    def compile(
-        self,
-        optimizer: Any,
-        loss: Any = None,
-        metrics: Any = None,
-        loss_weights: Any = None,
-        sample_weight_mode: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Configure training.
-
-        The weights that are trainable now are those that training will change.
-
-        Args:
-            optimizer: name or object.
-            loss: name or function, a list with one for each output, or a dictionary by name of
-                the output; None for a model whose layers add its loss.
-            metrics: list of names or functions, or a dictionary by name of the output.
-            loss_weights: factors of the outputs' losses, as a list or dictionary.
-            sample_weight_mode: 'temporal' for a weight for each time step, None for each sample.
-            **kwargs: none is known; a misspelt name is an error.
-
-        Raises:
-            ValueError: when an argument cannot be understood, or there is no loss.
-        """
-        if kwargs:
-            raise TypeError(
-                _unknown(kwargs, "compile", ("optimizer", "loss", "metrics", "loss_weights"))
-            )
-        from .. import optimizers
-
-        if not self.built:
-            # A model whose input shape comes with the data is compiled when that is known.
-            self._deferred_compile = (optimizer, loss, metrics, loss_weights, sample_weight_mode)
-            return
-        chosen = optimizers.get(optimizer)
-        graph = training_graph(self)
-        plans = compiling.plan_outputs(
-            graph.outputs,
-            self.output_names,
-            graph.masks,
-            loss,
-            metrics,
-            loss_weights,
-            sample_weight_mode,
-        )
-        added = graph.gather(self, "losses")
-        scalars = compiling.step_scalars(plans, added, weighted=False)
-        self.optimizer = chosen
-        self.loss, self.metrics = loss, metrics or []
-        self.loss_weights, self.sample_weight_mode = loss_weights, sample_weight_mode
-        self._training_graph = graph
-        self._plans = plans
-        self._trained = [plan for plan in plans if plan.loss is not None]
-        self._target_specs = (
-            [plan.name for plan in self._trained],
-            [plan.target_shape() for plan in self._trained],
-            [plan.target.dtype for plan in self._trained],
-            [checks.hint_for(plan.loss) for plan in self._trained],
-            [K.int_shape(plan.tensor) for plan in self._trained],
-            [plan.loss for plan in self._trained],
-        )
-        self._added_losses = added
-        self._scalars = {False: scalars}
-        self.metrics_names = compiling.metric_names(plans)
-        self.loss_functions = [plan.loss for plan in plans]
-        self.targets = [plan.target for plan in self._trained]
-        self.sample_weights = [plan.weight for plan in self._trained]
-        self._collected_trainable_weights = list(self.trainable_weights)
-        self._train_program: tuple[bool, Program] | None = None
-        self._test_programs: dict[bool, Program] = {}
-        self.stop_training = False
-
-    @property
-    def total_loss(self) -> Any:
-        """The loss that training minimises, a function of inputs, targets and sample weights."""
-        self._require_compiled()
-        return self._step_scalars(True)[0]
-
-    @property
-    def metrics_tensors(self) -> list[Any]:
-        """The scalars behind the total loss in `metrics_names`."""
-        self._require_compiled()
-        return self._step_scalars(False)[1]
-
-    def _require_compiled(self) -> None:
-        if not hasattr(self, "optimizer"):
-            raise RuntimeError(
-                "The model needs to be compiled before being used for training or evaluation: "
-                "call `model.compile(optimizer, loss)` first."
-            )
-
-    def _step_scalars(self, weighted: bool) -> tuple[Any, list[Any]]:
-        if weighted not in self._scalars:
-            self._scalars[weighted] = compiling.step_scalars(
-                self._plans, self._added_losses, weighted
-            )
-        return self._scalars[weighted]
-
-    def _program_inputs(self, weighted: bool) -> list[Any]:
-        weights = self.sample_weights if weighted else []
-        return [*self._feed_inputs, *self.targets, *weights]
-
-    def _make_train_function(self, weighted: bool = False) -> Program:
-        """Return the training step, compiling it when needed.
-
-        Without sample weights the step has no inputs for them. Once they have been given, the step
-        that takes them is the only one, since the optimizer's state belongs to one step.
-        """
-        self._require_compiled()
-        current = self._train_program
-        if current is not None and current[0] >= weighted:
-            return current[1]
-        state = self.optimizer.get_weights() if current is not None else None
-        total, rest = self._step_scalars(weighted)
-        self._collected_trainable_weights = params = self._weights_in_loss(total)
-        updates = self._training_graph.gather(self, "updates") + list(
-            self.optimizer.get_updates(params, self.constraints, total)
-        )
-        if state:
-            self.optimizer.set_weights(state)
-        scalars = [total, *rest]
-        function = K.function(
-            self._program_inputs(weighted),
-            scalars,
-            compiling.merge_updates(updates),
-            name=f"{self.name} train",
-        )
-        program = Program(function, scalars=len(scalars), training=True)
-        self._train_program = (weighted, program)
-        return program
-
-    def _weights_in_loss(self, total: Any) -> list[Any]:
-        """Return the weights to train; those behind outputs without a loss are left out."""
-        weights = self._collected_trainable_weights
-        if len(self._trained) == len(self._plans) or not weights:
-            return weights
-        gradients = K.gradients(total, weights)
-        return [w for w, g in zip(weights, gradients, strict=True) if g is not None]
-
-    def _make_test_function(self, weighted: bool = False) -> Program:
-        """Return the evaluation step, compiling it when needed."""
-        self._require_compiled()
-        if weighted not in self._test_programs:
-            total, rest = self._step_scalars(weighted)
-            function = K.function(
-                self._program_inputs(weighted),
-                [total, *rest],
-                compiling.merge_updates(self.state_updates),
-                name=f"{self.name} test",
-            )
-            self._test_programs[weighted] = Program(function, scalars=1 + len(rest))
-        return self._test_programs[weighted]
-
-    def _make_predict_function(self) -> Program:
-        """Return the prediction step, compiling it when needed."""
-        program = self._predict_program
-        if program is None:
-            outputs = list(self.outputs)
-            function = K.function(
-                self._feed_inputs,
-                outputs,
-                compiling.merge_updates(self.state_updates),
-                name=f"{self.name} predict",
-            )
-            program = Program(function, collect=tuple(range(len(outputs))))
-            self._predict_program = program
-        return program
-
-    def _init_graph(self, inputs: list[Any], outputs: list[Any]) -> None:
-        super()._init_graph(inputs, outputs)
-        self._predict_program = None
-
-    def _standardize_inputs(self, x: Any, check_batch_axis: bool = False) -> list[Any]:
-        return checks.standardize_data(
-            x,
-            self._feed_input_names,
-            self._feed_input_shapes,
-            self._feed_input_dtypes,
-            "model input",
-            check_batch_axis,
-        )
-
-    def _standardize_user_data(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        check_batch_axis: bool = False,
-        batch_size: int | None = None,
-    ) -> tuple[list[Any], list[Any], list[Any] | None]:
-        """Return inputs, targets and weights as the steps take them; None for no weights.
-
-        Raises:
-            RuntimeError: when the model is not compiled.
-            ValueError: when the data do not fit the model.
-        """
-        self._require_compiled()
-        names, shapes, dtypes, hints, output_shapes, losses = self._target_specs
-        xs = self._standardize_inputs(x, check_batch_axis)
-        ys = checks.standardize_data(
-            y, names, shapes, dtypes, "model target", check_batch_axis, hints
-        )
-        checks.check_lengths(xs, ys)
-        checks.check_targets(ys, losses, output_shapes, names)
-        weights = self._standardize_weights(ys, sample_weight, class_weight, names)
-        count = checks.check_lengths(xs, ys, weights or ())
-        if count == 0:
-            raise ValueError("The arrays hold no samples: at least one is needed")
-        if self.stateful and batch_size and count % batch_size:
-            raise ValueError(
-                "In a stateful network, you should only pass inputs with a number of samples that "
-                f"can be divided by the batch size. Found: {count} samples, batch size {batch_size}"
-            )
-        return xs, ys, weights
-
-    def _standardize_weights(
-        self, ys: list[Any], sample_weight: Any, class_weight: Any, names: list[str]
-    ) -> list[Any] | None:
-        samples = checks.per_output(sample_weight, names, "sample_weight")
-        if len(names) == 1 or (
-            isinstance(class_weight, dict) and not any(name in class_weight for name in names)
-        ):
-            classes = [class_weight] * len(names)
-        else:
-            classes = checks.per_output(class_weight, names, "class_weight")
-        given = [
-            checks.standardize_weights(y, sw, cw, plan.mode, plan.name)
-            for y, sw, cw, plan in zip(ys, samples, classes, self._trained, strict=True)
-        ]
-        if all(w is None for w in given):
-            return None
-        return [
-            np.ones(y.shape[: plan.weight.ndim], dtype=plan.weight.dtype)
-            if w is None
-            else np.ascontiguousarray(w, dtype=plan.weight.dtype)
-            for w, y, plan in zip(given, ys, self._trained, strict=True)
-        ]
 
     def fit(
         self,
@@ -353,10 +110,10 @@ class Model(Container):
         validation = self._validation_arrays(validation_data, batch_size)
         kept: Any = None
         if validation is not None:
-            kept = _user_arrays(validation_data, validation)
+            kept = checks.user_arrays(validation_data, validation)
         elif validation_split and 0.0 < validation_split < 1.0:
             count, validation = _split(xs, ys, ws, validation_split)
-            kept = [*validation[0], *validation[1], *_weights_or_ones(validation)]
+            kept = [*validation[0], *validation[1], *checks.weights_or_ones(validation)]
         program = self._make_train_function(ws is not None)
         data = self._dataset(xs, ys, ws, self._train_program[0], count)  # type: ignore[index]
         validate = None
@@ -389,25 +146,8 @@ class Model(Container):
         for key in [k for k, v in taken.items() if v is None and not stream]:
             del taken[key]
         if kwargs or (taken and not stream):
-            raise TypeError(_unknown(kwargs or taken, "fit", _arguments(Model.fit)))
+            raise TypeError(unknown_argument(kwargs or taken, "fit", _arguments(Model.fit)))
         return epochs, taken
-
-    def _adapt(self, x: Any) -> None:
-        """Let a model that waits for its input shape see the data; others have all they need."""
-
-    def _dataset(
-        self, xs: list[Any], ys: list[Any], ws: list[Any] | None, weighted: bool, count: int
-    ) -> Dataset:
-        arrays = [*xs, *ys]
-        if weighted:
-            arrays += ws if ws is not None else self._unit_weights(ys)
-        return Dataset(arrays, count)
-
-    def _unit_weights(self, ys: list[Any]) -> list[np.ndarray]:
-        return [
-            np.ones(tuple(y.shape[: plan.weight.ndim]), dtype=plan.weight.dtype)
-            for y, plan in zip(ys, self._trained, strict=True)
-        ]
 
     def _validation_arrays(
         self, validation_data: Any, batch_size: int | None
@@ -459,7 +199,7 @@ class Model(Container):
         if is_stream(x):
             return self.evaluate_generator(x, **kwargs)
         if kwargs and any(v is not None for v in kwargs.values()):
-            raise TypeError(_unknown(kwargs, "evaluate", _arguments(Model.evaluate)))
+            raise TypeError(unknown_argument(kwargs, "evaluate", _arguments(Model.evaluate)))
         self._adapt(x)
         batch_size = checks.check_positive(batch_size, "batch_size")
         xs, ys, ws = self._standardize_user_data(x, y, sample_weight, batch_size=batch_size)
@@ -483,7 +223,7 @@ class Model(Container):
         if is_stream(x):
             return self.predict_generator(x, **kwargs)
         if kwargs and any(v is not None for v in kwargs.values()):
-            raise TypeError(_unknown(kwargs, "predict", _arguments(Model.predict)))
+            raise TypeError(unknown_argument(kwargs, "predict", _arguments(Model.predict)))
         self._adapt(x)
         batch_size = checks.check_positive(batch_size, "batch_size")
         xs = self._standardize_inputs(x)
@@ -637,13 +377,6 @@ def _arguments(function: Any) -> tuple[str, ...]:
     return code.co_varnames[1 : code.co_argcount]
 
 
-def _unknown(kwargs: dict[str, Any], method: str, known: Sequence[str]) -> str:
-    name = next(iter(kwargs))
-    meant = nearest_name(name, known)
-    hint = f" Did you mean {meant!r}?" if meant else ""
-    return f"{method}() got an unexpected keyword argument {name!r}.{hint}"
-
-
 def _scalars(results: Sequence[Any]) -> Any:
     return unpack_singleton([r[()] if isinstance(r, np.ndarray) else r for r in results])
 
@@ -673,22 +406,3 @@ def _split(
         raise ValueError(f"validation_split={fraction} of {count} samples leaves none to train on")
     cut = [[x[at:] for x in part] if part is not None else None for part in (xs, ys, ws)]
     return at, (cut[0], cut[1], cut[2])  # type: ignore[return-value]
-
-
-def _weights_or_ones(validation: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
-    _, ys, ws = validation
-    return ws if ws is not None else [np.ones(len(y)) for y in ys]
-
-
-def _user_arrays(given: Any, standard: tuple[list[Any], list[Any], list[Any] | None]) -> list[Any]:
-    """Return validation data as callbacks see it: the user's own arrays where they are some."""
-    parts: list[Any] = []
-    for user, own in zip(given[:2], standard[:2], strict=True):
-        if isinstance(user, (list, tuple)) and len(user) == len(own) and own:
-            parts += user if all(hasattr(u, "shape") for u in user) else own
-        elif hasattr(user, "shape") and len(own) == 1:
-            parts.append(user)
-        else:
-            parts += own
-    weights = given[2] if len(given) == 3 and hasattr(given[2], "shape") else None
-    return [*parts, weights] if weights is not None else [*parts, *_weights_or_ones(standard)]

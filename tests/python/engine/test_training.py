@@ -590,3 +590,17 @@ def test_one_hot_hint():
             classifier().fit(X, labels, verbose=0)
     with pytest.raises(ValueError, match="binary matrices use `categorical_crossentropy`"):
         classifier("sparse_categorical_crossentropy").fit(X, ONE_HOT, verbose=0)
+
+
+def test_profile(capsys):
+    model = two_outputs()
+    before = model.get_weights()
+    rows = model.profile(X, [Y, ONE_HOT], batch_size=16, repeats=2)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {"a", "b"} & {row.layer for row in rows}
+    assert all(row.microseconds >= 0 and row.bytes >= 0 for row in rows)
+    out = capsys.readouterr().out
+    assert "total" in out and len(out.splitlines()) == len(rows) + 2
+    assert len(model.profile(X, repeats=1, verbose=0)) < len(rows)
+    assert capsys.readouterr().out == ""
