@@ -215,7 +215,7 @@ def scan(
     next_states: Sequence[Tensor],
     reverse: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Runs a sub-graph over axis 0 of `sequences` (at least one): outputs of all steps, last states.
+    """Runs a sub-graph over axis 0 of `sequences` (at least one): all outputs, last states.
 
     `slices` and `states` are placeholders from which `outputs` and `next_states` were built; other
     tensors that those read are captured, and gradients flow to them.
@@ -291,4 +291,3 @@ class Loop:
 def set_num_threads(n: int) -> None: ...
 def num_threads() -> int: ...
 def isa() -> str: ...
-def set_winograd(on: bool) -> None: ...
