@@ -1,7 +1,7 @@
 """The Keras backend ("K"): functions on symbolic tensors, over the compute core.
 
-Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control` and `loops`; the settings
-are in `common`. This is the only package that imports `hornbeam._core`.
+Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control`, `loops`, `ctc`; the
+settings are in `common`. This is the only package that imports `hornbeam._core`.
 """
 
 from builtins import all as py_all
@@ -42,6 +42,7 @@ from .conv import (
     pool3d,
     separable_conv2d,
 )
+from .ctc import ctc_batch_cost
 from .loops import foldl, foldr, fused_rnn, map_fn, rnn
 from .math import (
     abs,
@@ -216,6 +217,7 @@ __all__ = [
     "conv3d",
     "cos",
     "count_params",
+    "ctc_batch_cost",
     "cumprod",
     "cumsum",
     "depthwise_conv2d",
