@@ -10,7 +10,6 @@ from python.layers.checking import layer_test
 from hornbeam import backend as K  # noqa: N812
 from hornbeam import layers
 
-NO_KERNEL = pytest.mark.xfail(raises=ValueError, reason="the core has no kernel for it yet")
 
 
 @pytest.fixture(params=["channels_last", "channels_first"])
@@ -102,7 +101,6 @@ def test_conv2d_with_everything():
     )
 
 
-@NO_KERNEL
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 2)])
 def test_conv3d(strides, padding, data_format):
@@ -145,7 +143,6 @@ def test_conv2d_transpose_of_unknown_sizes():
     assert K.function([x], [y])([np.ones((1, 4, 5, 2))])[0].shape == (1, 8, 10, 3)
 
 
-@NO_KERNEL
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_separable_conv2d(padding, multiplier, data_format):
@@ -166,7 +163,6 @@ def test_separable_conv2d(padding, multiplier, data_format):
     )
 
 
-@NO_KERNEL
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_depthwise_conv2d(padding, multiplier, data_format):
