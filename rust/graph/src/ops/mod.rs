@@ -10,7 +10,7 @@ mod fused;
 mod indexing;
 mod leaf;
 mod linalg;
-mod movement;
+pub(crate) mod movement;
 pub(crate) mod operands;
 mod pool;
 mod random;

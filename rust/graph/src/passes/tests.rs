@@ -7,7 +7,7 @@ use crate::build::Builder;
 use crate::compile::{Options, Request, compile};
 use crate::dtype::DType;
 use crate::node::{Node, Tensor, TensorType};
-use crate::op::{BinaryOp, CumOp, Op, ReduceOp, SliceAxis, UnaryOp};
+use crate::op::{BinaryOp, ConvAttrs, CumOp, Epilogue, Op, Padding, ReduceOp, SliceAxis, UnaryOp};
 use crate::program::Program;
 use crate::shape::{concrete, known};
 use crate::testing::{Array, Reference, assert_compiles};
@@ -151,6 +151,104 @@ fn bias_and_activation_become_epilogues() {
     let text = program.to_string();
     assert!(text.contains("matmul[NN +bias]"), "{text}");
     assert!(text.contains("relu(in0)"), "{text}");
+}
+
+#[test]
+fn transposes_that_meet_in_a_broadcast_come_to_rest() {
+    let b = Builder::default();
+    let x = &input(DType::F64, &[1, 2, 9]);
+    let y = &input(DType::F64, &[1, 8, 2]);
+    let turn = |t: &Tensor| {
+        let perm = vec![2, 0, 1];
+        b.op(Op::Transpose { perm }, &[t]).unwrap()
+    };
+    let z = b.add(
+        &turn(x),
+        &b.reduce(ReduceOp::Sum, &turn(y), &[2], true).unwrap(),
+    );
+    assert!(z.is_err(), "9 and 2 do not broadcast");
+    let column = b
+        .op(Op::Reshape, &[&turn(x), &b.ints(&[9, 1, 2, 1]).unwrap()])
+        .unwrap();
+    let row = b
+        .op(Op::Reshape, &[&turn(y), &b.ints(&[1, 2, 1, 8]).unwrap()])
+        .unwrap();
+    let perm = vec![3, 2, 1, 0];
+    let turned = b
+        .op(Op::Transpose { perm: perm.clone() }, &[&column])
+        .unwrap();
+    let other = b.op(Op::Transpose { perm }, &[&row]).unwrap();
+    let z = b.mul(&turned, &other).unwrap();
+    assert!(names(&[x, y], &z, true).contains(&"mul"));
+    let empty = &input(DType::F64, &[0, 3, 4]);
+    let ones = &input(DType::F64, &[4, 0, 3]);
+    let z = b.mul(&turn(empty), ones).unwrap();
+    assert_eq!(names(&[empty, ones], &z, false), ["transpose", "mul"]);
+}
+
+/// Convolutions of channels-first images, each permuted on its way in and out, with bias, batch
+/// normalisation, activation and their gradients.
+#[test]
+fn channels_first_stretches_are_transposed_at_their_borders() {
+    let b = Builder::default();
+    let x = input(DType::F64, &[2, 3, 6, 5]);
+    let turn = |t: &Tensor, perm: &[usize]| {
+        let perm = perm.to_vec();
+        b.op(Op::Transpose { perm }, &[t]).unwrap()
+    };
+    let attrs = ConvAttrs {
+        strides: vec![1, 1],
+        padding: Padding::Same,
+        dilation: vec![1, 1],
+        groups: 1,
+    };
+    let mut fed = vec![x.clone()];
+    let mut y = x;
+    for (ci, co) in [(3, 4), (4, 4), (4, 2)] {
+        let kernel = input(DType::F64, &[3, 3, ci, co]);
+        let bias = input(DType::F64, &[co]);
+        let conv = Op::Conv(attrs.clone(), Epilogue::default());
+        let inner = b.op(conv, &[&turn(&y, &[0, 2, 3, 1]), &kernel]).unwrap();
+        let out = turn(&inner, &[0, 3, 1, 2]);
+        let channel = b.ints(&[1, co as i64, 1, 1]).unwrap();
+        let spread = |t: &Tensor| b.op(Op::Reshape, &[t, &channel]).unwrap();
+        let out = b.add(&out, &spread(&bias)).unwrap();
+        let axes = vec![0, 2, 3];
+        let mean = b.op(Op::Moments { axes }, &[&out]).unwrap();
+        let out = b.sub(&out, &spread(&mean)).unwrap();
+        y = b.unary(UnaryOp::Tanh, &out).unwrap();
+        fed.extend([kernel, bias]);
+    }
+    let loss = b.reduce(ReduceOp::Sum, &y, &[0, 1, 2, 3], false).unwrap();
+    let mut results = vec![loss.clone()];
+    results.extend(
+        gradients(&[loss], None, &fed)
+            .unwrap()
+            .into_iter()
+            .flatten(),
+    );
+    let arrays = fed.iter().map(|t| {
+        let shape = concrete(t.shape()).unwrap();
+        let n: usize = shape.iter().product();
+        let data = (0..n).map(|i| ((i * 7) % 13) as f64 / 6.5 - 0.9).collect();
+        (t.clone(), Array::new(DType::F64, &shape, data))
+    });
+    assert_compiles("channels first", &results, &arrays.collect::<Vec<_>>());
+    let shapes: Vec<Vec<usize>> = fed.iter().map(|t| concrete(t.shape()).unwrap()).collect();
+    let request = Request {
+        inputs: &fed,
+        input_shapes: &shapes,
+        outputs: &results,
+        updates: &[],
+        training: true,
+    };
+    let p = compile(&request, &Reference, Options::default()).unwrap();
+    let transposes = p
+        .insts
+        .iter()
+        .filter(|i| i.op.name() == "transpose")
+        .count();
+    assert_eq!(transposes, 2, "the image and its gradient:\n{p}");
 }
 
 /// A graph drawn from numbers: each step applies an operation to earlier tensors.

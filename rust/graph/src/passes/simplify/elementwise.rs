@@ -1,5 +1,6 @@
 //! Rules for elementwise operations.
 
+use super::transpose::sink;
 use super::{New, Site, build};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -193,7 +194,7 @@ pub(super) fn narrow(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
     let len = |shape: &[usize]| shape.iter().product::<usize>();
     let fewer_axes = small.len() < site.ty.1.len() && len(&small) == len(&site.ty.1);
     if sources == inputs || !(fewer_axes || len(&small) < len(&site.ty.1)) {
-        return Ok(None);
+        return sink(e, site);
     }
     let value = build(e, site.op.clone(), sources, site.scope)?;
     spread(e, site, value)

@@ -5,6 +5,7 @@
 
 mod elementwise;
 mod movement;
+mod transpose;
 
 use std::sync::Arc;
 
@@ -41,7 +42,9 @@ pub(super) fn clean(old: &Program) -> Result<Program> {
     let mut e = Emitter::new(old);
     for inst in &old.insts {
         if inst.outputs.len() != 1 {
-            e.copy(old, inst);
+            if !transpose::moments(&mut e, old, inst)? {
+                e.copy(old, inst);
+            }
             continue;
         }
         let value = simplified(&mut e, old, inst)?;
@@ -106,12 +109,12 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
         Op::SumTo => movement::sum_to(e, site),
         Op::Reshape => movement::reshape(e, site),
         Op::BroadcastTo => movement::broadcast_to(e, site),
-        Op::Transpose { perm } => movement::transpose(e, site, perm),
+        Op::Transpose { perm } => transpose::transpose(e, site, perm),
         Op::Slice(_) | Op::SliceGrad(_) | Op::Pad { .. } | Op::ConcatGrad { .. } => {
-            Ok(movement::whole(e, site))
+            movement::whole(e, site)
         }
-        Op::Concat { axis } => Ok(movement::concat(e, site, *axis)),
-        Op::Reverse { axes } => Ok(movement::reverse(e, site, axes)),
+        Op::Concat { axis } => movement::concat(e, site, *axis),
+        Op::Reverse { axes } => movement::reverse(e, site, axes),
         Op::MatMul {
             transpose_a,
             transpose_b,
@@ -157,6 +160,9 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
 /// # Errors
 /// As [`clean`].
 pub(super) fn expand(old: &Program) -> Result<Program> {
+    if !old.insts.iter().any(|i| i.op == Op::SigmoidCrossEntropy) {
+        return Ok(old.clone());
+    }
     let mut e = Emitter::new(old);
     for inst in &old.insts {
         if inst.op == Op::SigmoidCrossEntropy {

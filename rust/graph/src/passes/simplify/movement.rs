@@ -1,5 +1,6 @@
 //! Rules for reductions, shapes and matrix products.
 
+use super::transpose::{reduced_axes, sink_axes, transposed};
 use super::{New, Site, build};
 use crate::error::Result;
 use crate::op::{Epilogue, Op, ReduceOp, UnaryOp};
@@ -9,7 +10,7 @@ use crate::program::ValueId;
 use crate::shape::known;
 
 /// The operand in the result's shape, its elements in the same order.
-fn reshaped(e: &mut Emitter, site: &Site<'_>, v: ValueId) -> New {
+pub(super) fn reshaped(e: &mut Emitter, site: &Site<'_>, v: ValueId) -> New {
     if e.shape(v) == site.ty.1 {
         return New::Value(v);
     }
@@ -51,26 +52,11 @@ pub(super) fn reduce(
     let Some((source, perm)) = transposed(e, x) else {
         return Ok(None);
     };
-    let kept: Vec<usize> = (0..perm.len())
-        .filter(|a| !axes.contains(a))
-        .map(|a| perm[a])
-        .collect();
-    if !kept.is_sorted() {
+    let Some(axes) = reduced_axes(&perm, axes) else {
         return Ok(None);
-    }
-    let mut axes: Vec<usize> = axes.iter().map(|&a| perm[a]).collect();
-    axes.sort_unstable();
+    };
     let op = Op::Reduce { op, axes, keepdims };
     Ok(Some(New::Op(op, vec![source])))
-}
-
-/// What a value is a transpose of, and the permutation.
-fn transposed(e: &Emitter, v: ValueId) -> Option<(ValueId, Vec<usize>)> {
-    let def = e.def(v)?;
-    match &def.op {
-        Op::Transpose { perm } => Some((def.inputs[0], perm.clone())),
-        _ => None,
-    }
 }
 
 /// A sum over axes, reshaped.
@@ -129,47 +115,39 @@ pub(super) fn broadcast_to(e: &mut Emitter, site: &Site<'_>) -> Result<Option<Ne
     Ok(None)
 }
 
-pub(super) fn transpose(e: &mut Emitter, site: &Site<'_>, perm: &[usize]) -> Result<Option<New>> {
-    let x = site.inputs[0];
-    let shape = e.shape(x);
-    let moved: Vec<usize> = perm.iter().copied().filter(|&p| shape[p] != 1).collect();
-    if moved.is_sorted() {
-        return Ok(Some(reshaped(e, site, x)));
-    }
-    let Some((source, inner)) = transposed(e, x) else {
-        return Ok(None);
-    };
-    let perm = perm.iter().map(|&p| inner[p]).collect();
-    Ok(Some(New::Op(Op::Transpose { perm }, vec![source])))
-}
-
 /// Slices, paddings and parts that are the whole.
-pub(super) fn whole(e: &Emitter, site: &Site<'_>) -> Option<New> {
+pub(super) fn whole(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
     let x = site.inputs[0];
     let same = match site.op {
         Op::Slice(ranges) | Op::SliceGrad(ranges) => ranges.iter().all(|r| r.step == 1),
         Op::Pad { .. } | Op::ConcatGrad { .. } => true,
         _ => false,
     };
-    (same && e.shape(x) == site.ty.1).then_some(New::Value(x))
+    if same && e.shape(x) == site.ty.1 {
+        return Ok(Some(New::Value(x)));
+    }
+    sink_axes(e, site)
 }
 
 /// Parts without elements are left out.
-pub(super) fn concat(e: &Emitter, site: &Site<'_>, axis: usize) -> Option<New> {
+pub(super) fn concat(e: &mut Emitter, site: &Site<'_>, axis: usize) -> Result<Option<New>> {
     let full = |&v: &ValueId| e.shape(v)[axis] != 0;
     let parts: Vec<ValueId> = site.inputs.iter().copied().filter(full).collect();
     match parts.as_slice() {
-        [only] => Some(New::Value(*only)),
-        [] => None,
-        some if some.len() == site.inputs.len() => None,
-        _ => Some(New::Op(site.op.clone(), parts)),
+        [only] => Ok(Some(New::Value(*only))),
+        [] => Ok(None),
+        some if some.len() == site.inputs.len() => sink_axes(e, site),
+        _ => Ok(Some(New::Op(site.op.clone(), parts))),
     }
 }
 
-pub(super) fn reverse(e: &Emitter, site: &Site<'_>, axes: &[usize]) -> Option<New> {
+pub(super) fn reverse(e: &mut Emitter, site: &Site<'_>, axes: &[usize]) -> Result<Option<New>> {
     let x = site.inputs[0];
     let still = axes.iter().all(|&a| e.shape(x)[a] <= 1);
-    still.then_some(New::Value(x))
+    if still {
+        return Ok(Some(New::Value(x)));
+    }
+    sink_axes(e, site)
 }
 
 /// Products read transposed operands where they are.
