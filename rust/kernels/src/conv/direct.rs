@@ -80,7 +80,9 @@ unsafe fn with_weights<S: Simd, R>(
     positions: usize,
     f: impl FnOnce(SendPtr<S::T>, Layout, usize) -> R,
 ) -> R {
-    let wide = widest(positions);
+    // Short sums are bound by what surrounds them: four vectors halve the tiles of 64 columns.
+    let short = k <= 128 && n.is_multiple_of(4 * S::LANES);
+    let wide = if short { 4 } else { widest(positions) };
     if n <= 2 * S::LANES || positions < 64 {
         return f(SendPtr::from_const(w.as_ptr()), Layout::Rows(n), wide);
     }
