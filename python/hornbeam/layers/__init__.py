@@ -10,6 +10,7 @@ from ..engine import InputSpec as InputSpec
 from ..engine import Layer as Layer
 from ..utils.generic_utils import deserialize_keras_object
 from .advanced_activations import *  # noqa: F403
+from .attention import *  # noqa: F403
 from .convolutional import *  # noqa: F403
 from .convolutional_recurrent import *  # noqa: F403
 from .core import *  # noqa: F403
@@ -17,7 +18,7 @@ from .embeddings import Embedding as Embedding
 from .local import *  # noqa: F403
 from .merge import *  # noqa: F403
 from .noise import *  # noqa: F403
-from .normalization import BatchNormalization as BatchNormalization
+from .normalization import *  # noqa: F403
 from .pooling import *  # noqa: F403
 from .recurrent import *  # noqa: F403
 from .wrappers import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Normalisation layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from .. import backend as K
 from .. import constraints, initializers, regularizers
 from ..engine import InputSpec, Layer
 from ..legacy import interfaces
+from ._layer_normalization import GroupNormalization, LayerNormalization
 from ._weights import add_role_weight, known_dimension
+
+__all__ = ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
 
 Shape = tuple[int | None, ...]
 

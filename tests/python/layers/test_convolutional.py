@@ -10,6 +10,7 @@ from python.layers.checking import layer_test
 from hornbeam import backend as K  # noqa: N812
 from hornbeam import layers
 
+
 @pytest.fixture(params=["channels_last", "channels_first"])
 def data_format(request):
     return request.param
