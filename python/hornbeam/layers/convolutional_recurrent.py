@@ -86,13 +86,13 @@ class ConvRecurrent2D(Recurrent):
         return [output, *(image for _ in self.states)] if self.return_state else output
 
     def _state_shape(self, batch: int) -> tuple[int, ...]:
-        shape: Any = self._image_shape(self.input_spec[0].shape)
+        shape = self._image_shape(self.input_spec[0].shape)
         if None in shape[1:]:
             raise ValueError(
                 f"Layer {self.name} is stateful and needs to know the sizes of its images, the "
                 f"input's shape is {tuple(self.input_spec[0].shape)}"
             )
-        return (batch, *shape[1:])
+        return (batch, *shape[1:])  # type: ignore[arg-type]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

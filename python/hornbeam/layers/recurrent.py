@@ -16,6 +16,16 @@ from ._weights import add_role_weight, positive_integer, roles_config
 __all__ = ["GRU", "LSTM", "Recurrent", "SimpleRNN"]
 
 
+# The activations that the core's operation over whole sequences knows, and its names for them.
+_FUSED = {
+    activations.linear: "linear",
+    activations.relu: "relu",
+    activations.tanh: "tanh",
+    activations.sigmoid: "sigmoid",
+    activations.hard_sigmoid: "hard_sigmoid",
+}
+
+
 class _Gated(Recurrent):
     """What the three layers share: their weights, their arguments and their dropout masks.
 
@@ -23,6 +33,7 @@ class _Gated(Recurrent):
     (gates * units,).
     """
 
+    _cell = "simple"
     _gates = 1
     _state_count = 1
 
@@ -94,6 +105,33 @@ class _Gated(Recurrent):
     def get_constants(self, inputs: Any, training: Any = None) -> list[Any]:
         rate = self.recurrent_dropout
         return dropout_masks(inputs, self.units, rate, self._mask_count(), training)
+
+    def _run(self, inputs: Any, states: list[Any], mask: Any, training: Any) -> Any:
+        gate = getattr(self, "recurrent_activation", activations.linear)
+        # An own step function, in a subclass, or an own activation goes step by step.
+        whole = type(self).step.__module__ == __name__
+        if not whole or self.activation not in _FUSED or gate not in _FUSED:
+            return super()._run(inputs, states, mask, training)
+        masks = self.get_constants(inputs, training=training)
+        if len(masks) == 1:
+            masks = masks * self._gates
+        outputs, last = K.fused_rnn(
+            self._cell,
+            self.preprocess_input(inputs, training=training),
+            self.recurrent_kernel,
+            states,
+            _FUSED[self.activation],
+            _FUSED[gate],
+            bias=self._recurrent_bias(),
+            mask=mask,
+            dropout=K.stack(masks) if masks else None,
+            go_backwards=self.go_backwards,
+        )
+        # The first state of each of these layers is its output.
+        return last[0], outputs, last
+
+    def _recurrent_bias(self) -> Any:
+        return None
 
     def _part(self, x: Any, first: int, count: int = 1) -> Any:
         """Return the columns of `count` gates from the gate number `first` on."""
@@ -219,6 +257,7 @@ class GRU(_Gated):
         **kwargs: the arguments of `Recurrent`.
     """
 
+    _cell = "gru"
     _gates = 3
 
     @interfaces.legacy_recurrent_support
@@ -271,6 +310,11 @@ class GRU(_Gated):
 
     def _input_bias(self) -> Any:
         return self.bias[0] if self.use_bias and self.reset_after else self.bias
+
+    def _recurrent_bias(self) -> Any:
+        if not self.reset_after:
+            return None
+        return self.bias[1] if self.use_bias else K.constant(np.zeros(3 * self.units))
 
     def step(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         h, masks = states[0], states[1:]
@@ -337,6 +381,7 @@ class LSTM(_Gated):
         **kwargs: the arguments of `Recurrent`.
     """
 
+    _cell = "lstm"
     _gates = 4
     _state_count = 2
 
