@@ -164,6 +164,50 @@ def test_padding_on_either_side_gives_the_same(kind):
     np.testing.assert_allclose(run([left])[0], run([right])[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_own_activation_goes_step_by_step(kind, backwards, unroll):
+    options = {"return_sequences": True, "go_backwards": backwards}
+    x, whole, y, weights = build(kind, return_state=True, **options)
+    own = {"activation": lambda t: K.tanh(t), "unroll": unroll, "return_state": True}
+    _, steps, z, _ = build(kind, inputs=x, **own, **options)
+    steps.set_weights(weights)
+    values = X * MASK[:, :, None]
+    found = K.function([x], [*y, *z])([values])
+    for a, b in zip(found[: len(y)], found[len(y) :], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_an_own_step_function_is_used(kind):
+    cls, _, arguments = kind
+
+    class Doubled(cls):
+        def step(self, inputs, states):
+            output, states = super().step(inputs, states)
+            return 2.0 * output, states
+
+    x = layers.Input(shape=(STEPS, FEATURES))
+    plain, doubled = (c(UNITS, return_sequences=True, **arguments) for c in (cls, Doubled))
+    y, z = plain(x), doubled(x)
+    doubled.set_weights(plain.get_weights())
+    a, b = K.function([x], [y, z])([X])
+    np.testing.assert_allclose(2 * a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_any_number_of_steps(kind):
+    cls, _, arguments = kind
+    x = layers.Input(shape=(None, FEATURES))
+    layer = cls(UNITS, return_sequences=True, **arguments)
+    y = layer(layers.Masking()(x))
+    assert K.int_shape(y) == (None, None, UNITS)
+    weights = set_random_weights(layer)
+    run = K.function([x], [y])
+    for steps in (1, 3, 7):
+        values = np.random.RandomState(steps).randn(2, steps, FEATURES)
+        expected = loop(kind, values, weights)[1]
+        np.testing.assert_allclose(run([values])[0], expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("source", ["layers", "variables"])
 def test_initial_state(kind, source):
     cls, _, arguments = kind
