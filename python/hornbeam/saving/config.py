@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .eras import translate
+
 # What the files say they are: the layout is that of this release, written with channels and
 # kernels as TensorFlow orders them, and readers convert by these two values.
 KERAS_VERSION = "2.0.5"
@@ -86,7 +88,7 @@ def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | N
         )
     from ..layers import deserialize
 
-    return deserialize(config, custom_objects=custom_objects)
+    return deserialize(translate(config), custom_objects=custom_objects)
 
 
 def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:

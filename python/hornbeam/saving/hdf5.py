@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import backend as K
 from .config import BACKEND, KERAS_VERSION, model_config, model_from_config, plain
+from .eras import translate_metrics, translate_optimizer
 from .optimizer_state import state_for_file, state_from_file
 from .weights import preprocess_weights_for_loading
 
@@ -244,12 +245,14 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
         )
         return
     training = json.loads(_text(f.attrs["training_config"]))
-    optimizer = optimizers.deserialize(training["optimizer_config"], custom_objects)
+    optimizer = optimizers.deserialize(
+        translate_optimizer(training["optimizer_config"]), custom_objects
+    )
     known = custom_objects or {}
     model.compile(
         optimizer=optimizer,
         loss=_named(training.get("loss"), known),
-        metrics=_named(training.get("metrics"), known),
+        metrics=_named(translate_metrics(training.get("metrics")), known),
         loss_weights=training.get("loss_weights"),
         sample_weight_mode=training.get("sample_weight_mode"),
     )
@@ -260,8 +263,11 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
     values = [np.asarray(group[name]) for name in read_names(group, "weight_names")]
     names = _names_of_weights(model.layers, f["model_weights"])
     version = _text(f.attrs["keras_version"]) if "keras_version" in f.attrs else "1"
+    # Only optimizers that list all slots of a weight together say so by this key.
+    by_weight = training["optimizer_config"]["config"].get("is_legacy_optimizer") is False
     try:
-        model.optimizer.set_weights(state_from_file(model, values, names, version))
+        state = state_from_file(model, values, names, version, by_weight)
+        model.optimizer.set_weights(state)
     except ValueError as error:
         warnings.warn(
             "Error in loading the saved optimizer state. As a result, your model is starting with "

@@ -50,6 +50,29 @@ def reorder(arrays: Sequence[Any], start: int, order: Sequence[int]) -> list[Any
     return result
 
 
+def grouped(
+    arrays: Sequence[np.ndarray], params: Sequence[tuple[int, ...]]
+) -> list[np.ndarray] | None:
+    """Return arrays with the slots of each weight side by side in groups of one slot instead.
+
+    Args:
+        arrays: a few scalars, then all slots of the first weight, all of the second, and so on.
+        params: shapes of the trained weights.
+
+    Returns:
+        The arrays reordered, None when they are not laid out so.
+    """
+    count = len(params)
+    for start in range(min(len(arrays), 4)):
+        rest = arrays[start:]
+        slots = len(rest) // count if count else 0
+        wanted = [shape for shape in params for _ in range(slots)]
+        if slots and len(rest) % count == 0 and [a.shape for a in rest] == wanted:
+            columns = [rest[slot::slots] for slot in range(slots)]
+            return [*arrays[:start], *(a for column in columns for a in column)]
+    return None
+
+
 def state_for_file(model: Any, names: dict[Any, str]) -> list[Any]:
     """Return the optimizer's variables in the order in which a file lists them.
 
@@ -67,7 +90,11 @@ def state_for_file(model: Any, names: dict[Any, str]) -> list[Any]:
 
 
 def state_from_file(
-    model: Any, values: Sequence[np.ndarray], names: dict[Any, str], keras_version: str
+    model: Any,
+    values: Sequence[np.ndarray],
+    names: dict[Any, str],
+    keras_version: str,
+    by_weight: bool = False,
 ) -> list[np.ndarray]:
     """Return a file's arrays in the order in which the optimizer takes them.
 
@@ -76,8 +103,13 @@ def state_from_file(
         values: the arrays, in the file's order.
         names: variable -> its name in the file.
         keras_version: the release that wrote the file.
+        by_weight: whether it lists all slots of one weight before those of the next, as
+            optimizers do since TensorFlow 2.11.
     """
     values = list(values)
+    if by_weight:
+        own = [tuple(p.shape) for p in model._collected_trainable_weights]
+        return grouped(values, own) or values
     expected = [tuple(w.shape) for w in model.optimizer.weights]
     if type(model.optimizer).__name__ == "Nadam" and len(values) == len(expected) - 1:
         # Before 2.3 the product of the momentum schedule was not kept; it starts anew.
