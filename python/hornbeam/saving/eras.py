@@ -67,9 +67,10 @@ def translate(config: Any) -> Any:
     """
     if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
         return config
-    name: str = _CLASSES.get(config["class_name"], config["class_name"])
+    original = str(config["class_name"])
+    name = _CLASSES.get(original, original)
     result = {key: value for key, value in config.items() if key not in ("module", "build_config")}
-    if result.get("registered_name") in (None, name, config["class_name"]):
+    if result.get("registered_name") in (None, name, original):
         result.pop("registered_name", None)
     inner = config["config"]
     if isinstance(inner, list):
