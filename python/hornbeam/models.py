@@ -11,6 +11,8 @@ import numpy as np
 from . import backend as K
 from .engine import Input, InputLayer, Layer, Model
 from .engine.container import Container
+from .engine.graph import get_source_inputs
+from .layers import Merge
 from .saving import (
     load_model,
     model_from_config,
@@ -112,6 +114,11 @@ class Sequential(Model):
         if isinstance(layer, InputLayer):
             self.inputs = list(layer.inbound_nodes[0].output_tensors)
             self.outputs = list(self.inputs)
+            return
+        if isinstance(layer, Merge) and layer.inbound_nodes:
+            # Keras 1's way to begin with several branches: the layer was made from their models.
+            self.outputs = list(layer.inbound_nodes[-1].output_tensors)
+            self.inputs = get_source_inputs(self.outputs[0])
             return
         shape, dtype = _asked_input(layer)
         if shape is not None:

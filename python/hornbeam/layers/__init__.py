@@ -9,6 +9,13 @@ from ..engine import InputLayer as InputLayer
 from ..engine import InputSpec as InputSpec
 from ..engine import Layer as Layer
 from ..utils.generic_utils import deserialize_keras_object
+from ._legacy import AtrousConv1D as AtrousConv1D
+from ._legacy import AtrousConv2D as AtrousConv2D
+from ._legacy import AtrousConvolution1D as AtrousConvolution1D
+from ._legacy import AtrousConvolution2D as AtrousConvolution2D
+from ._legacy import Highway as Highway
+from ._legacy import MaxoutDense as MaxoutDense
+from ._legacy import Merge as Merge
 from .advanced_activations import *  # noqa: F403
 from .attention import *  # noqa: F403
 from .convolutional import *  # noqa: F403

@@ -15,7 +15,6 @@ from ..engine import Layer
 from ..legacy import interfaces
 from ..utils.generic_utils import (
     deserialize_keras_object,
-    func_dump,
     func_load_checked,
     has_arg,
 )
@@ -103,7 +102,7 @@ class Lambda(Layer):
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def get_config(self) -> dict[str, Any]:
-        function, function_type = _dump(self.function)
+        function, function_type = dump_function(self.function)
         config = {
             **super().get_config(),
             "function": function,
@@ -113,9 +112,9 @@ class Lambda(Layer):
             "arguments": {key: _plain(value) for key, value in self.arguments.items()},
         }
         if callable(self._output_shape):
-            config["output_shape"], config["output_shape_type"] = _dump(self._output_shape)
+            config["output_shape"], config["output_shape_type"] = dump_function(self._output_shape)
         if callable(self.mask):
-            config["mask"], config["mask_type"] = _dump(self.mask)
+            config["mask"], config["mask_type"] = dump_function(self.mask)
         return config
 
     @classmethod
@@ -134,13 +133,13 @@ class Lambda(Layer):
             kind = config.pop(f"{key}_type", "raw" if key != "function" else "lambda")
             config.pop(f"{key}_module" if key != "function" else "module", None)
             if config.get(key) is not None and kind != "raw":
-                config[key] = _load(config[key], kind, custom_objects, what)
+                config[key] = load_function(config[key], kind, custom_objects, what)
         arguments = config.get("arguments") or {}
         config["arguments"] = {key: _restored(value) for key, value in arguments.items()}
         return cls(**config)
 
 
-def _dump(function: Callable[..., Any]) -> tuple[Any, str]:
+def dump_function(function: Callable[..., Any]) -> tuple[Any, str]:
     """Return a function as data, and which kind of data: its name or its code."""
     module = getattr(function, "__module__", None) or ""
     if module.startswith("hornbeam.") or not isinstance(function, types.FunctionType):
@@ -156,7 +155,18 @@ def _dump(function: Callable[..., Any]) -> tuple[Any, str]:
     return dumped, "lambda"
 
 
-def _load(data: Any, kind: str, custom_objects: Mapping[str, Any] | None, what: str) -> Any:
+def load_function(data: Any, kind: str, custom_objects: Mapping[str, Any] | None, what: str) -> Any:
+    """Return the function that `dump_function` described.
+
+    Args:
+        data: what it returned first, perhaps by way of JSON.
+        kind: what it returned second, 'lambda' or 'function'.
+        custom_objects: further functions by name.
+        what: the object that holds the function, for messages.
+
+    Raises:
+        UnsafeFileError: for code that this process did not write, unless that is allowed.
+    """
     if isinstance(data, Mapping) and data.get("class_name") == "__lambda__":
         inner = data["config"]
         data = (inner["code"], inner.get("defaults"), inner.get("closure"))

@@ -2,6 +2,7 @@
 
 from ._conv import Conv1D, Conv2D, Conv3D
 from ._conv_variants import Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
+from ._legacy import AtrousConv1D, AtrousConv2D, AtrousConvolution1D, AtrousConvolution2D
 from ._resizing import (
     Cropping1D,
     Cropping2D,
@@ -15,6 +16,10 @@ from ._resizing import (
 )
 
 __all__ = [
+    "AtrousConv1D",
+    "AtrousConv2D",
+    "AtrousConvolution1D",
+    "AtrousConvolution2D",
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",

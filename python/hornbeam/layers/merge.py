@@ -1,7 +1,13 @@
-"""Layers that merge several tensors into one, and functions that apply them."""
+"""Layers that merge several tensors into one, and functions that apply them.
+
+In Keras 2 `layers.merge` was both this module and, after it, the function of Keras 1 of that name.
+So that either use works, the module itself can be called like that function.
+"""
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -353,3 +359,13 @@ def dot(
 ) -> Any:
     """Return the product of two tensors, sample by sample (see `Dot`)."""
     return Dot(axes=axes, normalize=normalize, **kwargs)(inputs)
+
+
+class _CallableModule(types.ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from ._legacy import merge
+
+        return merge(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
