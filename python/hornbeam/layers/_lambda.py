@@ -15,6 +15,7 @@ from ..engine import Layer
 from ..legacy import interfaces
 from ..utils.generic_utils import (
     deserialize_keras_object,
+    func_dump,
     func_load_checked,
     has_arg,
 )
