@@ -70,18 +70,28 @@ def sgd(lr=0.01, momentum=0.0, decay=0.0, nesterov=False):
     return rule
 
 
-def rmsprop(lr=0.001, rho=0.9, epsilon=1e-8, decay=0.0):
+def root(a, epsilon, inside):
+    return np.sqrt(a + epsilon) if inside else np.sqrt(a) + epsilon
+
+
+def rmsprop(
+    lr=0.001, rho=0.9, epsilon=1e-8, decay=0.0, momentum=0.0, centered=False, epsilon_inside=False
+):
     def rule(w, g, s, t):
         s["a"] = a = rho * slot(s, "a", w) + (1 - rho) * g**2
-        return w - decayed(lr, decay, t) * g / (np.sqrt(a) + epsilon)
+        s["mean"] = rho * slot(s, "mean", w) + (1 - rho) * g
+        a = a - s["mean"] ** 2 if centered else a
+        step = decayed(lr, decay, t) * g / root(a, epsilon, epsilon_inside)
+        s["m"] = momentum * slot(s, "m", w) + step
+        return w - s["m"]
 
     return rule
 
 
-def adagrad(lr=0.01, epsilon=1e-8, decay=0.0):
+def adagrad(lr=0.01, epsilon=1e-8, decay=0.0, initial_accumulator_value=0.0, epsilon_inside=False):
     def rule(w, g, s, t):
-        s["a"] = a = slot(s, "a", w) + g**2
-        return w - decayed(lr, decay, t) * g / (np.sqrt(a) + epsilon)
+        s["a"] = a = s.get("a", initial_accumulator_value) + g**2
+        return w - decayed(lr, decay, t) * g / root(a, epsilon, epsilon_inside)
 
     return rule
 
@@ -139,6 +149,11 @@ CASES = [
     (optimizers.SGD, sgd, {"lr": 0.05, "momentum": 0.9, "nesterov": True, "decay": 0.1}),
     (optimizers.RMSprop, rmsprop, {}),
     (optimizers.RMSprop, rmsprop, {"lr": 0.02, "rho": 0.7, "epsilon": 1e-3, "decay": 0.1}),
+    (optimizers.RMSprop, rmsprop, {"lr": 0.02, "momentum": 0.8, "epsilon": 1e-3}),
+    (optimizers.RMSprop, rmsprop, {"lr": 0.02, "centered": True, "epsilon": 1e-3}),
+    (optimizers.RMSprop, rmsprop, {"lr": 0.02, "epsilon": 1e-2, "epsilon_inside": True}),
+    (optimizers.Adagrad, adagrad, {"initial_accumulator_value": 0.1, "epsilon": 1e-2}),
+    (optimizers.Adagrad, adagrad, {"lr": 0.1, "epsilon": 1e-2, "epsilon_inside": True}),
     (optimizers.Adagrad, adagrad, {}),
     (optimizers.Adagrad, adagrad, {"lr": 0.1, "epsilon": 1e-3, "decay": 0.1}),
     (optimizers.Adadelta, adadelta, {}),
@@ -202,6 +217,20 @@ def test_clipnorm_leaves_small_gradients_alone():
 def test_clipvalue():
     actual = run(optimizers.SGD(lr=0.1, clipvalue=0.3))
     assert_same(actual, reference(sgd(0.1), clip=lambda gs: [np.clip(g, -0.3, 0.3) for g in gs]))
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_weight_decay(by_class):
+    plain = adam(0.05, decay=0.1)
+
+    def rule(w, g, s, t):
+        return plain(w, g, s, t) - decayed(0.05, 0.1, t) * 0.3 * w
+
+    cls = optimizers.AdamW if by_class else optimizers.Adam
+    optimizer = cls(lr=0.05, decay=0.1, weight_decay=0.3)
+    assert_same(run(optimizer), reference(rule))
+    assert optimizers.deserialize(optimizers.serialize(optimizer)).weight_decay == 0.3
+    assert optimizers.AdamW().weight_decay == 0.004
 
 
 def test_clip_norm_function():

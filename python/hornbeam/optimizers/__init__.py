@@ -6,7 +6,7 @@ from typing import Any
 
 from ..utils.generic_utils import deserialize_keras_object, serialize_keras_object
 from . import schedules
-from .adam import Adam, Adamax, Nadam
+from .adam import Adam, Adamax, AdamW, Nadam
 from .adaptive import Adadelta, Adagrad, RMSprop
 from .base import Optimizer, clip_norm
 from .sgd import SGD
@@ -16,6 +16,7 @@ __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Adamax",
     "Nadam",
     "Optimizer",
@@ -40,6 +41,7 @@ _CLASSES = {
     "adagrad": Adagrad,
     "adadelta": Adadelta,
     "adam": Adam,
+    "adamw": AdamW,
     "adamax": Adamax,
     "nadam": Nadam,
 }

@@ -100,6 +100,19 @@ class Adam(_Moments):
         return config
 
 
+class AdamW(Adam):
+    """Adam with weight decay (Loshchilov and Hutter, 2017).
+
+    Args:
+        lr: learning rate, also called `learning_rate`; a number >= 0 or a schedule.
+        weight_decay: each step also takes lr * weight_decay * w off each weight w.
+        **kwargs: the other arguments of `Adam`.
+    """
+
+    def __init__(self, lr: Any = 0.001, weight_decay: float = 0.004, **kwargs: Any) -> None:
+        super().__init__(lr, weight_decay=weight_decay, **kwargs)
+
+
 class Adamax(_Moments):
     """Adam's variant with the infinity norm (Kingma and Ba, 2014, section 7).
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .. import backend as K
 from .base import Optimizer, number, zeros_like_all
+
+
+def root(a: Any, epsilon: float, inside: bool) -> Any:
+    """Return sqrt(a) + epsilon, or with `inside` sqrt(a + epsilon)."""
+    return K.sqrt(a + epsilon) if inside else K.sqrt(a) + epsilon
 
 
 class _Accumulating(Optimizer):
@@ -34,6 +41,9 @@ class RMSprop(_Accumulating):
         rho: number in [0, 1).
         epsilon: small number; None for `K.epsilon()`.
         decay: the learning rate is divided by 1 + decay * iterations.
+        momentum: where positive, the weight moves by -m with m = momentum * m + the step above.
+        centered: whether the square of the running mean of g is taken off a (Graves, 2013).
+        epsilon_inside: whether to divide by sqrt(a + epsilon) instead, as Keras 3 does.
         **kwargs: `clipnorm`, `clipvalue` (see `Optimizer`).
     """
 
@@ -43,30 +53,50 @@ class RMSprop(_Accumulating):
         rho: float = 0.9,
         epsilon: float | None = 1e-8,
         decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        epsilon_inside: bool = False,
         **kwargs: Any,
     ) -> None:
         self._set_lr(lr, kwargs, decay)
         super().__init__(**kwargs)
         self.rho = K.variable(rho, name="rho")
         self.epsilon = K.epsilon() if epsilon is None else epsilon
+        self.momentum = momentum
+        self.centered = centered
+        self.epsilon_inside = epsilon_inside
 
     def new_values(self, params: list[Any], gradients: list[Any]) -> Iterator[Any]:
         lr = self.decayed_lr()
         accumulators = zeros_like_all(params, "accumulator")
-        self._keep(accumulators)
-        for p, g, a in zip(params, gradients, accumulators, strict=True):
+        moments = zeros_like_all(params, "momentum") if self.momentum else []
+        means = zeros_like_all(params, "mean") if self.centered else []
+        self._keep([*accumulators, *moments, *means])
+        for i, (p, g, a) in enumerate(zip(params, gradients, accumulators, strict=True)):
             new_a = self.rho * a + (1.0 - self.rho) * K.square(g)
             self.updates.append(K.update(a, new_a))
-            yield p - lr * g / (K.sqrt(new_a) + self.epsilon)
+            if self.centered:
+                mean = self.rho * means[i] + (1.0 - self.rho) * g
+                self.updates.append(K.update(means[i], mean))
+                new_a = new_a - K.square(mean)
+            step = lr * g / root(new_a, self.epsilon, self.epsilon_inside)
+            if self.momentum:
+                step = self.momentum * moments[i] + step
+                self.updates.append(K.update(moments[i], step))
+            yield p - step
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        config = {
             "lr": number(self.lr),
             "rho": number(self.rho),
             "decay": number(self.decay),
             "epsilon": self.epsilon,
             **super().get_config(),
         }
+        for key in ("momentum", "centered", "epsilon_inside"):
+            if getattr(self, key):
+                config[key] = getattr(self, key)
+        return config
 
 
 class Adagrad(_Accumulating):
@@ -78,32 +108,48 @@ class Adagrad(_Accumulating):
         lr: learning rate, also called `learning_rate`; a number >= 0 or a schedule.
         epsilon: small number; None for `K.epsilon()`.
         decay: the learning rate is divided by 1 + decay * iterations.
+        initial_accumulator_value: what a begins with.
+        epsilon_inside: whether to divide by sqrt(a + epsilon) instead, as Keras 3 does.
         **kwargs: `clipnorm`, `clipvalue` (see `Optimizer`).
     """
 
     def __init__(
-        self, lr: Any = 0.01, epsilon: float | None = 1e-8, decay: float = 0.0, **kwargs: Any
+        self,
+        lr: Any = 0.01,
+        epsilon: float | None = 1e-8,
+        decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        epsilon_inside: bool = False,
+        **kwargs: Any,
     ) -> None:
         self._set_lr(lr, kwargs, decay)
         super().__init__(**kwargs)
         self.epsilon = K.epsilon() if epsilon is None else epsilon
+        self.initial_accumulator_value = initial_accumulator_value
+        self.epsilon_inside = epsilon_inside
 
     def new_values(self, params: list[Any], gradients: list[Any]) -> Iterator[Any]:
         lr = self.decayed_lr()
         accumulators = zeros_like_all(params, "accumulator")
+        for a in accumulators if self.initial_accumulator_value else ():
+            K.set_value(a, np.full(K.int_shape(a), self.initial_accumulator_value))
         self._keep(accumulators)
         for p, g, a in zip(params, gradients, accumulators, strict=True):
             new_a = a + K.square(g)
             self.updates.append(K.update(a, new_a))
-            yield p - lr * g / (K.sqrt(new_a) + self.epsilon)
+            yield p - lr * g / root(new_a, self.epsilon, self.epsilon_inside)
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        config = {
             "lr": number(self.lr),
             "decay": number(self.decay),
             "epsilon": self.epsilon,
             **super().get_config(),
         }
+        for key in ("initial_accumulator_value", "epsilon_inside"):
+            if getattr(self, key):
+                config[key] = getattr(self, key)
+        return config
 
 
 class Adadelta(_Accumulating):

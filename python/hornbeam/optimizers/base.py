@@ -13,7 +13,13 @@ from .. import backend as K
 from ..utils.generic_utils import nearest_name
 from .schedules import LearningRateSchedule
 
-_COMMON_ARGUMENTS = ("clipnorm", "clipvalue", "global_clipnorm", "clipnorm_per_variable")
+_COMMON_ARGUMENTS = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "clipnorm_per_variable",
+    "weight_decay",
+)
 
 
 def clip_norm(g: Any, c: float, n: Any) -> Any:
@@ -56,6 +62,8 @@ class Optimizer:
         global_clipnorm: the name of later Keras versions for `clipnorm`.
         clipnorm_per_variable: scale each weight's gradient by its own norm, which is what
             `clipnorm` means in Keras 3.
+        weight_decay: each step also takes lr * weight_decay * w off each weight, beside what the
+            gradient does (Loshchilov and Hutter, 2017).
         name: accepted, since configs of later Keras versions hold it, and ignored.
 
     Raises:
@@ -117,7 +125,10 @@ class Optimizer:
         params = list(params)
         gradients = self.get_gradients(loss, params)
         self.updates = [K.update_add(self.iterations, 1)]
+        decay = getattr(self, "weight_decay", 0)
+        shrink = self.decayed_lr() * decay if decay else None
         for p, new_p in zip(params, self.new_values(params, gradients), strict=True):
+            new_p = new_p if shrink is None else new_p - shrink * p
             self.updates.append(K.update(p, _constrained(p, new_p, constraints)))
         return self.updates
 
