@@ -224,6 +224,12 @@ def scan(
 def gradients(
     outputs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor] | None = None
 ) -> list[Tensor | None]: ...
+def write_graph(tensors: Sequence[Tensor]) -> tuple[bytes, list[Variable]]:
+    """A graph as bytes, for another process of this version; and handles on its variables."""
+
+def read_graph(data: bytes, variables: Sequence[Variable]) -> list[Tensor]:
+    """The tensors that were written, computed from these variables."""
+
 def set_scope(name: str | None) -> str | None:
     """Names the layer that nodes built from now on belong to; returns the former name."""
 

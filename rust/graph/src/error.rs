@@ -26,6 +26,9 @@ pub enum GraphError {
     /// A function that cannot be compiled.
     #[error("{0}")]
     Compile(String),
+    /// A graph that cannot be written, or bytes that hold none.
+    #[error("a graph cannot be sent: {0}")]
+    Transfer(String),
     /// A pass that broke an invariant: a fault of this library.
     #[error("internal error after the pass {pass}: {message}")]
     Verify {
@@ -46,7 +49,7 @@ impl GraphError {
                     *own = scope.map(str::to_string);
                 }
             }
-            GraphError::Compile(_) | GraphError::Verify { .. } => {}
+            GraphError::Compile(_) | GraphError::Transfer(_) | GraphError::Verify { .. } => {}
         }
         self
     }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::DType;
 
 /// A constant tensor. Cheap to clone; compared and hashed by contents.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Literal {
     /// Element type.
     pub dtype: DType,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::Op;
 use crate::shape::{Dim, Shape};
 
 /// Type and symbolic shape of one output of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TensorType {
     /// Element type.
     pub dtype: DType,
@@ -99,7 +101,8 @@ impl Node {
         Node::with_types(op, Vec::new(), vec![ty], None, resource)
     }
 
-    fn with_types(
+    /// Builds a node whose outputs have the given types, and returns its first output.
+    pub(crate) fn with_types(
         op: Op,
         inputs: Vec<Tensor>,
         outputs: Vec<TensorType>,

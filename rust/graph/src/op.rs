@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::DType;
 use crate::literal::Literal;
 use crate::node::Tensor;
@@ -17,7 +19,7 @@ use crate::program::Program;
 pub type VarId = u64;
 
 /// Functions of one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum UnaryOp {
     Neg,
@@ -49,7 +51,7 @@ pub enum UnaryOp {
 }
 
 /// Functions of two elements of one type; comparisons give bool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum BinaryOp {
     Add,
@@ -74,7 +76,7 @@ pub enum BinaryOp {
 }
 
 /// What a reduction computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ReduceOp {
     Sum,
@@ -87,7 +89,7 @@ pub enum ReduceOp {
 }
 
 /// Which of two extremes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Extreme {
     Max,
@@ -95,7 +97,7 @@ pub enum Extreme {
 }
 
 /// What is accumulated along an axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum CumOp {
     Sum,
@@ -103,7 +105,7 @@ pub enum CumOp {
 }
 
 /// Padding of a convolution or pooling window.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Padding {
     /// No padding: windows lie inside the input.
     Valid,
@@ -116,7 +118,7 @@ pub enum Padding {
 /// Attributes of a convolution over channels-last tensors.
 ///
 /// Input `(n, spatial.., ci)`, kernel `(spatial.., ci / groups, co)`, output `(n, spatial.., co)`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConvAttrs {
     /// Stride of each spatial axis.
     pub strides: Vec<usize>,
@@ -129,7 +131,7 @@ pub struct ConvAttrs {
 }
 
 /// Attributes of a pooling over channels-last tensors `(n, spatial.., c)`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PoolAttrs {
     /// Window of each spatial axis.
     pub size: Vec<usize>,
@@ -140,7 +142,7 @@ pub struct PoolAttrs {
 }
 
 /// A part of one axis, with Python's meaning of `start:stop:step`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SliceAxis {
     /// First index; negative counts from the end; `None` is the natural end.
     pub start: Option<i64>,
@@ -151,7 +153,7 @@ pub struct SliceAxis {
 }
 
 /// The distribution of a random tensor; parameters in `f64` bits so that they hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Distribution {
     /// Uniform on [0, 1).
     Uniform,
@@ -164,7 +166,7 @@ pub enum Distribution {
 }
 
 /// What is applied to the accumulators of a matrix product or convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Epilogue {
     /// A bias over the last axis is added; it is the last operand.
     pub bias: bool,
@@ -173,7 +175,7 @@ pub struct Epilogue {
 }
 
 /// Activations that an epilogue can apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum EpilogueActivation {
     Relu,
@@ -182,7 +184,7 @@ pub enum EpilogueActivation {
 }
 
 /// The kind of a fused recurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RnnCell {
     /// `h' = act(x + h U)`.
     Simple,
@@ -216,7 +218,7 @@ impl RnnCell {
 }
 
 /// Activations of a fused recurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum RnnActivation {
     Linear,
@@ -228,7 +230,7 @@ pub enum RnnActivation {
 }
 
 /// Attributes of a fused recurrence over `[batch, steps, gates * units]` projections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RnnAttrs {
     /// The recurrence.
     pub cell: RnnCell,
@@ -245,7 +247,7 @@ pub struct RnnAttrs {
 }
 
 /// A primitive operation. Operands are listed in the order of a node's inputs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     // Leaves.
     /// An input of a function.
@@ -476,7 +478,7 @@ impl std::fmt::Debug for Scan {
 /// A fused elementwise region: a straight-line program over the elements of one iteration space.
 ///
 /// Operand k of the node is value k; instruction i defines value `inputs + i`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FusedRegion {
     /// Sizes of the iteration space; every operand broadcasts to it.
     pub space: Vec<usize>,
@@ -491,7 +493,7 @@ pub struct FusedRegion {
 }
 
 /// One instruction of a fused region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FusedInst {
     /// The operation.
     pub op: FusedOp,
@@ -502,7 +504,7 @@ pub struct FusedInst {
 }
 
 /// The operations of a fused region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(
     missing_docs,
     reason = "they are the elementwise operations of the graph"
@@ -517,7 +519,7 @@ pub enum FusedOp {
 }
 
 /// A reduction at the end of a fused region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FusedReduction {
     /// Sum, Mean, Max, Min or Prod.
     pub op: ReduceOp,
@@ -528,7 +530,7 @@ pub struct FusedReduction {
 }
 
 /// Which axes of a region's space a reduction goes over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReduceOver {
     /// All of them: a scalar.
     All,

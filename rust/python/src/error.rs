@@ -9,9 +9,10 @@ use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
 pub(crate) fn graph(error: GraphError) -> PyErr {
     match error {
         GraphError::Verify { .. } => PyRuntimeError::new_err(error.to_string()),
-        GraphError::Operands { .. } | GraphError::NoGradient { .. } | GraphError::Compile(_) => {
-            PyValueError::new_err(error.to_string())
-        }
+        GraphError::Operands { .. }
+        | GraphError::NoGradient { .. }
+        | GraphError::Compile(_)
+        | GraphError::Transfer(_) => PyValueError::new_err(error.to_string()),
     }
 }
 

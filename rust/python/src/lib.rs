@@ -10,6 +10,7 @@ mod error;
 mod function;
 mod ops;
 mod tensor;
+mod transfer;
 
 #[pymodule]
 mod _core {
@@ -27,6 +28,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::tensor::{PyTensor, PyVariable};
+    #[pymodule_export]
+    use super::transfer::{read_graph, write_graph};
 
     /// The package's version.
     #[allow(non_upper_case_globals, reason = "Python's name for it")]

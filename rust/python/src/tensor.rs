@@ -419,6 +419,14 @@ pub(crate) struct PyVariable {
     pub(crate) variable: Arc<Variable>,
 }
 
+impl PyVariable {
+    /// Another handle on a variable.
+    pub(crate) fn handle(variable: Arc<Variable>) -> PyClassInitializer<Self> {
+        let base = PyTensor::named(variable.tensor(), None);
+        PyClassInitializer::from(base).add_subclass(PyVariable { variable })
+    }
+}
+
 #[pymethods]
 impl PyVariable {
     #[new]

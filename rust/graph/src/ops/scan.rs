@@ -66,6 +66,12 @@ pub fn scan(
     })
 }
 
+/// An identity for a new body.
+pub(crate) fn next_body_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 fn body(
     slices: Vec<Tensor>,
     states: Vec<Tensor>,
@@ -74,10 +80,8 @@ fn body(
     next: Vec<Tensor>,
     reverse: bool,
 ) -> ScanBody {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
     ScanBody {
-        id,
+        id: next_body_id(),
         slices,
         states,
         captured,
