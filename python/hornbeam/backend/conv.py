@@ -29,7 +29,14 @@ def _sizes(value: Any, count: int, what: str) -> list[int]:
 
 
 def _conv(
-    x: Any, kernel: Any, strides: Any, padding: Any, data_format: str | None, dilation: Any, n: int
+    x: Any,
+    kernel: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    dilation: Any,
+    n: int,
+    groups: int = 1,
 ) -> Tensor:
     data_format = check_data_format(data_format)
     x, kernel = promote(to_float(x), kernel)
@@ -41,6 +48,7 @@ def _conv(
         _sizes(strides, n, "strides"),
         padding,
         _sizes(dilation, n, "dilation_rate"),
+        groups,
     )
     return from_channels_last(y, data_format)
 
@@ -52,6 +60,7 @@ def conv1d(
     padding: str = "valid",
     data_format: str | None = None,
     dilation_rate: int = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Convolve over time.
 
@@ -62,6 +71,8 @@ def conv1d(
         padding: 'valid', 'same' or 'causal' (a step sees only itself and earlier ones).
         data_format: layout of `x`, the configured one for None.
         dilation_rate: distance between the window's taps.
+        groups: how many groups of channels are convolved apart, each with its own filters; the
+            kernel's channels are then those of one group.
 
     Raises:
         ValueError: for an unknown padding or data format, or ranks that do not fit.
@@ -74,7 +85,7 @@ def conv1d(
         cells = [(_sizes(dilation_rate, 1, "dilation_rate")[0] * (window - 1), 0)]
     else:
         _check_padding(padding)
-    return _conv(x, kernel, strides, cells, data_format, dilation_rate, 1)
+    return _conv(x, kernel, strides, cells, data_format, dilation_rate, 1, groups)
 
 
 def conv2d(
@@ -84,6 +95,7 @@ def conv2d(
     padding: str = "valid",
     data_format: str | None = None,
     dilation_rate: Sequence[int] = (1, 1),
+    groups: int = 1,
 ) -> Tensor:
     """Convolve images.
 
@@ -94,11 +106,12 @@ def conv2d(
         padding: 'valid' or 'same'.
         data_format: layout of `x`, the configured one for None.
         dilation_rate: distances between the window's taps.
+        groups: how many groups of channels are convolved apart, as for `conv1d`.
 
     Raises:
         ValueError: for an unknown padding or data format, or ranks that do not fit.
     """
-    return _conv(x, kernel, strides, _check_padding(padding), data_format, dilation_rate, 2)
+    return _conv(x, kernel, strides, _check_padding(padding), data_format, dilation_rate, 2, groups)
 
 
 def conv3d(
@@ -108,9 +121,10 @@ def conv3d(
     padding: str = "valid",
     data_format: str | None = None,
     dilation_rate: Sequence[int] = (1, 1, 1),
+    groups: int = 1,
 ) -> Tensor:
     """Convolve volumes: as `conv2d`, with three spatial axes."""
-    return _conv(x, kernel, strides, _check_padding(padding), data_format, dilation_rate, 3)
+    return _conv(x, kernel, strides, _check_padding(padding), data_format, dilation_rate, 3, groups)
 
 
 def conv2d_transpose(

@@ -36,6 +36,8 @@ class _Conv(Layer):
         activity_regularizer: penalty on the output.
         kernel_constraint: constraint on the kernel.
         bias_constraint: constraint on the bias.
+        groups: into how many groups the channels are divided, each with its share of the filters;
+            the kernel's channels are then those of one group.
         **kwargs: the keywords of `Layer`.
     """
 
@@ -57,6 +59,7 @@ class _Conv(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +71,11 @@ class _Conv(Layer):
         self.padding = conv_utils.normalize_padding(padding)
         self.data_format = conv_utils.normalize_data_format(data_format)
         self.dilation_rate = conv_utils.normalize_tuple(dilation_rate, rank, "dilation_rate")
+        self.groups = positive_integer(groups, kind, "groups")
+        if self.filters is not None and self.filters % self.groups:
+            raise ValueError(
+                f"{kind}: {self.filters} filters cannot be divided into {self.groups} groups"
+            )
         _check_window(kind, self)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -89,7 +97,12 @@ class _Conv(Layer):
         self.built = True
 
     def _kernel_shape(self, channels: int) -> tuple[int, ...]:
-        return (*self.kernel_size, channels, self.filters)
+        if channels % self.groups:
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r}: {channels} input channels cannot be divided "
+                f"into {self.groups} groups"
+            )
+        return (*self.kernel_size, channels // self.groups, self.filters)
 
     def build(self, input_shape: Shape) -> None:
         channels = known_dimension(input_shape, self._channel_axis, self)
@@ -139,6 +152,8 @@ class _Conv(Layer):
         config["activation"] = activations.serialize(self.activation)
         config["use_bias"] = self.use_bias
         config.update(roles_config(self, "kernel", "bias"))
+        if self.groups != 1:
+            config["groups"] = self.groups
         return config
 
 
@@ -180,6 +195,8 @@ class Conv1D(_Conv):
         activity_regularizer: penalty on the output.
         kernel_constraint: constraint on the kernel.
         bias_constraint: constraint on the bias.
+        groups: into how many groups the channels are divided, each with its share of the filters;
+            the kernel's channels are then those of one group.
         data_format: 'channels_last' (the default here, whatever is configured) or
             'channels_first'.
         **kwargs: the keywords of `Layer`.
@@ -203,6 +220,7 @@ class Conv1D(_Conv):
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
         data_format: str = "channels_last",
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -222,6 +240,7 @@ class Conv1D(_Conv):
             activity_regularizer=activity_regularizer,
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
+            groups=groups,
             **kwargs,
         )
 
@@ -233,6 +252,7 @@ class Conv1D(_Conv):
             padding=self.padding,
             data_format=self.data_format,
             dilation_rate=self.dilation_rate[0],
+            groups=self.groups,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -268,6 +288,8 @@ class Conv2D(_Conv):
         activity_regularizer: penalty on the output.
         kernel_constraint: constraint on the kernel.
         bias_constraint: constraint on the bias.
+        groups: into how many groups the channels are divided, each with its share of the filters;
+            the kernel's channels are then those of one group.
         **kwargs: the keywords of `Layer`.
     """
 
@@ -289,6 +311,7 @@ class Conv2D(_Conv):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -308,6 +331,7 @@ class Conv2D(_Conv):
             activity_regularizer=activity_regularizer,
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
+            groups=groups,
             **kwargs,
         )
 
@@ -319,6 +343,7 @@ class Conv2D(_Conv):
             padding=self.padding,
             data_format=self.data_format,
             dilation_rate=self.dilation_rate,
+            groups=self.groups,
         )
 
 
@@ -347,6 +372,8 @@ class Conv3D(_Conv):
         activity_regularizer: penalty on the output.
         kernel_constraint: constraint on the kernel.
         bias_constraint: constraint on the bias.
+        groups: into how many groups the channels are divided, each with its share of the filters;
+            the kernel's channels are then those of one group.
         **kwargs: the keywords of `Layer`.
     """
 
@@ -368,6 +395,7 @@ class Conv3D(_Conv):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -387,6 +415,7 @@ class Conv3D(_Conv):
             activity_regularizer=activity_regularizer,
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
+            groups=groups,
             **kwargs,
         )
 
@@ -398,4 +427,5 @@ class Conv3D(_Conv):
             padding=self.padding,
             data_format=self.data_format,
             dilation_rate=self.dilation_rate,
+            groups=self.groups,
         )

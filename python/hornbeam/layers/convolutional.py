@@ -1,7 +1,13 @@
 """The convolution layers and the layers that resize images, under the module path of Keras."""
 
 from ._conv import Conv1D, Conv2D, Conv3D
-from ._conv_variants import Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
+from ._conv_variants import (
+    Conv1DTranspose,
+    Conv2DTranspose,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+)
 from ._legacy import AtrousConv1D, AtrousConv2D, AtrousConvolution1D, AtrousConvolution2D
 from ._resizing import (
     Cropping1D,
@@ -21,10 +27,12 @@ __all__ = [
     "AtrousConvolution1D",
     "AtrousConvolution2D",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
     "Convolution2DTranspose",
     "Convolution3D",
@@ -34,7 +42,9 @@ __all__ = [
     "Deconv2D",
     "Deconvolution2D",
     "DepthwiseConv2D",
+    "SeparableConv1D",
     "SeparableConv2D",
+    "SeparableConvolution1D",
     "SeparableConvolution2D",
     "UpSampling1D",
     "UpSampling2D",
@@ -47,5 +57,7 @@ __all__ = [
 Convolution1D = Conv1D
 Convolution2D = Conv2D
 Convolution3D = Conv3D
+SeparableConvolution1D = SeparableConv1D
 SeparableConvolution2D = SeparableConv2D
+Convolution1DTranspose = Conv1DTranspose
 Convolution2DTranspose = Deconvolution2D = Deconv2D = Conv2DTranspose

@@ -162,6 +162,79 @@ def test_separable_conv2d(padding, multiplier, data_format):
     )
 
 
+@pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
+def test_separable_conv1d(padding, strides, dilation, data_format):
+    def expected(x, d, p, b):
+        parts = [
+            ref.conv(x[..., c : c + 1], d[:, c : c + 1], (strides,), padding, (dilation,))
+            for c in range(3)
+        ]
+        return ref.conv(np.concatenate(parts, axis=-1), p) + b
+
+    layer_test(
+        layers.SeparableConv1D,
+        {
+            "filters": 4,
+            "kernel_size": 3,
+            "strides": strides,
+            "padding": padding,
+            "depth_multiplier": 2,
+            "dilation_rate": dilation,
+            "data_format": data_format,
+        },
+        shaped((7, 3), data_format),
+        with_format(expected, data_format),
+    )
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_conv1d_transpose(strides, padding, data_format):
+    layer_test(
+        layers.Conv1DTranspose,
+        {
+            "filters": 2,
+            "kernel_size": 3,
+            "strides": strides,
+            "padding": padding,
+            "data_format": data_format,
+        },
+        shaped((4, 3), data_format),
+        with_format(lambda x, w, b: ref.conv_transpose(x, w, (strides,), padding) + b, data_format),
+    )
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_groups(rank, data_format):
+    shape = (5, 6, 4)[-rank - 1 :]
+
+    def expected(x, w, b):
+        parts = [ref.conv(x[..., 2 * g : 2 * g + 2], w[..., 3 * g : 3 * g + 3]) for g in range(2)]
+        return np.concatenate(parts, axis=-1) + b
+
+    layer = layer_test(
+        getattr(layers, f"Conv{rank}D"),
+        {"filters": 6, "kernel_size": 2, "groups": 2, "data_format": data_format},
+        shaped(shape, data_format),
+        with_format(expected, data_format),
+    )
+    assert layer.get_config()["groups"] == 2
+    assert "groups" not in layers.Conv2D(6, 2).get_config()
+
+
+def test_arguments_without_use_are_refused():
+    with pytest.raises(ValueError, match="`dilation_rate` must be 1"):
+        layers.Conv2DTranspose(3, 3, dilation_rate=2)
+    for cls in (layers.Conv1DTranspose, layers.SeparableConv1D, layers.SeparableConv2D):
+        with pytest.raises(ValueError, match="`groups` must be 1"):
+            cls(4, 3, groups=2)
+    with pytest.raises(ValueError, match="5 filters cannot be divided into 2 groups"):
+        layers.Conv2D(5, 3, groups=2)
+    with pytest.raises(ValueError, match="3 input channels cannot be divided"):
+        layers.Conv2D(4, 3, groups=2)(layers.Input(shape=(8, 8, 3)))
+
+
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_depthwise_conv2d(padding, multiplier, data_format):
