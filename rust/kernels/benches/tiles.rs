@@ -4,8 +4,17 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use hornbeam_kernels::copy::transpose;
 use hornbeam_kernels::dtype::DType;
+use hornbeam_kernels::gather::{gather, scatter_add};
+use hornbeam_kernels::moments::moments;
 use hornbeam_kernels::par;
+use hornbeam_kernels::pool::{PoolShape, avg_pool, max_pool, max_pool_backward};
+use hornbeam_kernels::reduce::{ArgOp, arg_reduce, reduce};
+use hornbeam_kernels::rng::{
+    Stream, fill_bernoulli_mask, fill_normal, fill_truncated_normal, fill_uniform,
+};
+use hornbeam_kernels::softmax::{softmax, sparse_softmax_cross_entropy};
 use hornbeam_kernels::tile::{
     BinaryOp, Instr, ReduceAxes, ReduceOp, Reduction, Scalar, TileKernel, TileProgram, UnaryOp,
 };
@@ -242,6 +251,164 @@ fn instructions(table: &Table) {
     }
 }
 
+/// The other families, at the sizes of the design's table.
+fn families(table: &Table) {
+    pooling(table);
+    let (rows, columns) = (8192, 1000);
+    let (x, mut y) = (values(rows * columns), values(rows * columns));
+    let bytes = rows * columns * 8;
+    table.row("softmax 8192x1000", bytes, &mut || {
+        softmax(&x, columns, &mut y).expect("fits")
+    });
+    let labels: Vec<i32> = (0..rows as i32).map(|i| i % 1000).collect();
+    let mut loss = vec![0.0f32; rows];
+    table.row(
+        "softmax + cross-entropy + gradient 8192x1000",
+        bytes,
+        &mut || {
+            sparse_softmax_cross_entropy(&x, &labels, columns, &mut loss, Some(&mut y))
+                .expect("fits");
+        },
+    );
+    let tens: Vec<i32> = (0..128).map(|i| i % 10).collect();
+    let (x, mut y, mut loss) = (values(1280), values(1280), vec![0.0f32; 128]);
+    table.row(
+        "softmax + cross-entropy + gradient 128x10",
+        10240,
+        &mut || {
+            sparse_softmax_cross_entropy(&x, &tens, 10, &mut loss, Some(&mut y)).expect("fits");
+        },
+    );
+    let stream = Stream::new(1, 2, 3, 0);
+    let mut mask = vec![0u8; 1_200_000];
+    table.row("dropout mask 128x9375", mask.len(), &mut || {
+        fill_bernoulli_mask(&stream, 9375, 0.75, &mut mask).expect("fits");
+    });
+    table.row("dropout mask 1x1200000", mask.len(), &mut || {
+        fill_bernoulli_mask(&stream, 1_200_000, 0.75, &mut mask).expect("fits");
+    });
+    let mut x = values(1_000_000);
+    let n = x.len();
+    table.row("uniform 1000000", 4 * n, &mut || {
+        fill_uniform(&stream, n, 0.0, 1.0, &mut x).expect("fits")
+    });
+    table.row("normal 1000000", 4 * n, &mut || {
+        fill_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits")
+    });
+    table.row("truncated normal 1000000", 4 * n, &mut || {
+        fill_truncated_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits");
+    });
+    let x = values(4_194_304);
+    for (rows, columns) in [(65_536, 64), (419_430, 10), (4096, 1024)] {
+        let x = &x[..rows * columns];
+        let (mut mean, mut variance) = (vec![0.0; columns], vec![0.0; columns]);
+        table.row(
+            &format!("moments {rows}x{columns}"),
+            x.len() * 4,
+            &mut || {
+                moments(x, [1, rows, columns], &mut mean, &mut variance).expect("fits");
+            },
+        );
+        table.row(
+            &format!("column sums {rows}x{columns}"),
+            x.len() * 4,
+            &mut || {
+                reduce(ReduceOp::Sum, x, [1, rows, columns], &mut mean).expect("fits");
+            },
+        );
+        let (mut sums, mut places) = (vec![0.0; rows], vec![0; rows]);
+        table.row(
+            &format!("row maxima {rows}x{columns}"),
+            x.len() * 4,
+            &mut || {
+                reduce(ReduceOp::Max, x, [rows, columns, 1], &mut sums).expect("fits");
+            },
+        );
+        table.row(
+            &format!("argmax {rows}x{columns}"),
+            x.len() * 4,
+            &mut || {
+                arg_reduce(ArgOp::Max, x, [rows, columns, 1], &mut places).expect("fits");
+            },
+        );
+    }
+    let mut y = values(x.len());
+    for (name, shape, permutation) in [
+        ("transpose 2048x2048", vec![2048, 2048], vec![1, 0]),
+        (
+            "NHWC to NCHW 16x64x64x64",
+            vec![16, 64, 64, 64],
+            vec![0, 3, 1, 2],
+        ),
+        (
+            "NCHW to NHWC 16x64x64x64",
+            vec![16, 64, 64, 64],
+            vec![0, 2, 3, 1],
+        ),
+        (
+            "NHWC to NCHW 341x64x64x3",
+            vec![341, 64, 64, 3],
+            vec![0, 3, 1, 2],
+        ),
+    ] {
+        let n: usize = shape.iter().product();
+        table.row(name, 8 * n, &mut || {
+            transpose(&x[..n], &shape, &permutation, &mut y[..n]).expect("fits")
+        });
+    }
+    let indices: Vec<i32> = (0..32_768).map(|i| (i * 7919) % 20_000).collect();
+    let mut embedding = values(20_000 * 128);
+    table.row("gather 32768 rows of 128", 8 * x.len(), &mut || {
+        gather(&embedding, [1, 20_000, 128], &indices, &mut y).expect("fits");
+    });
+    table.row("scatter-add 32768 rows of 128", 12 * x.len(), &mut || {
+        scatter_add(&x, &indices, [1, 20_000, 128], &mut embedding).expect("fits");
+    });
+}
+
+/// 2 x 2 over 16.8 MB.
+fn pooling(table: &Table) {
+    let shape = PoolShape {
+        batch: 16,
+        input: [1, 64, 64],
+        channels: 64,
+        output: [1, 32, 32],
+        window: [1, 2, 2],
+        stride: [1, 2, 2],
+        pad_low: [0; 3],
+    };
+    let (x, mut y) = (values(shape.input_len()), values(shape.output_len()));
+    let (mut index, mut dx) = (vec![0u8; y.len()], values(x.len()));
+    let bytes = x.len() * 5;
+    table.row("max pool 2x2, 16.8 MB", bytes, &mut || {
+        max_pool(&x, &shape, &mut y, Some(&mut index)).expect("fits");
+    });
+    table.row("max pool 2x2 gradient", bytes, &mut || {
+        max_pool_backward(&y, &index, &shape, &mut dx).expect("fits");
+    });
+    table.row("average pool 2x2", bytes, &mut || {
+        avg_pool(&x, &shape, &mut y).expect("fits")
+    });
+    let shape = PoolShape {
+        output: [1, 31, 31],
+        window: [1, 3, 3],
+        ..shape
+    };
+    let n = shape.output_len();
+    table.row("max pool 3x3 stride 2", bytes, &mut || {
+        max_pool(&x, &shape, &mut y[..n], Some(&mut index[..n])).expect("fits");
+    });
+    table.row("max pool 3x3 stride 2 gradient", bytes, &mut || {
+        max_pool_backward(&y[..n], &index[..n], &shape, &mut dx).expect("fits");
+    });
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 9) as f32 * 1e-6)
+        .collect()
+}
+
 fn main() {
     let table = Table {
         filters: std::env::args()
@@ -254,6 +421,7 @@ fn main() {
         "{:<44} {:>10} {:>10} {:>9}",
         "", "1 thread", "all, us", "GB/s"
     );
+    families(&table);
     programs(&table);
     instructions(&table);
 }

@@ -3,54 +3,14 @@
 //! [`strided_copy`] moves elements of 1, 4 or 8 bytes between any two layouts; the safe functions
 //! compute its strides.
 
-use crate::error::KernelError;
+mod engine;
+#[cfg(test)]
+mod tests;
+mod transpose;
 
-/// Copies an array of `shape`, from `src` with `src_strides` to `dst` with `dst_strides`, in
-/// elements of `size` bytes (1, 4 or 8). Strides may be negative, the source's also 0.
-///
-/// # Panics
-/// When `size` is none of these, or the ranks differ.
-///
-/// # Safety
-/// The pointers are aligned to the element size and valid for all elements that shape and strides
-/// reach; source and destination do not overlap; no two destination elements coincide.
-pub unsafe fn strided_copy(
-    size: usize,
-    shape: &[usize],
-    src: *const u8,
-    src_strides: &[isize],
-    dst: *mut u8,
-    dst_strides: &[isize],
-) {
-    assert!(matches!(size, 1 | 4 | 8), "elements of {size} bytes");
-    assert_eq!(shape.len(), src_strides.len(), "rank of the source");
-    assert_eq!(shape.len(), dst_strides.len(), "rank of the destination");
-    if shape.contains(&0) {
-        return;
-    }
-    let mut index = vec![0usize; shape.len()];
-    loop {
-        let offset = |strides: &[isize]| -> isize {
-            index
-                .iter()
-                .zip(strides)
-                .map(|(&i, &s)| i as isize * s)
-                .sum()
-        };
-        let (from, to) = (offset(src_strides), offset(dst_strides));
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bytes = size as isize;
-            src.offset(from * bytes)
-                .copy_to_nonoverlapping(dst.offset(to * bytes), size);
-        }
-        let Some(axis) = (0..shape.len()).rev().find(|&a| index[a] + 1 < shape[a]) else {
-            return;
-        };
-        index[axis] += 1;
-        index[axis + 1..].fill(0);
-    }
-}
+pub use engine::{MAX_RANK, strided_copy};
+
+use crate::error::KernelError;
 
 /// The strides of a contiguous array, in elements.
 pub fn contiguous_strides(shape: &[usize]) -> Vec<isize> {
@@ -75,11 +35,14 @@ fn bad(
     }
 }
 
-fn check_size<T>(op: &'static str) -> Result<(), KernelError> {
-    if matches!(size_of::<T>(), 1 | 4 | 8) {
-        return Ok(());
+fn check<T>(op: &'static str, rank: usize) -> Result<(), KernelError> {
+    if !matches!(size_of::<T>(), 1 | 4 | 8) {
+        return Err(bad(op, "element", "1, 4 or 8 bytes".into(), size_of::<T>()));
     }
-    Err(bad(op, "element", "1, 4 or 8 bytes".into(), size_of::<T>()))
+    if rank > MAX_RANK {
+        return Err(bad(op, "rank", format!("at most {MAX_RANK} axes"), rank));
+    }
+    Ok(())
 }
 
 /// Transposes `x` of `shape`: axis `i` of the result is axis `permutation[i]` of `x`.
@@ -92,7 +55,7 @@ pub fn transpose<T: Copy>(
     permutation: &[usize],
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    check_size::<T>("transpose")?;
+    check::<T>("transpose", shape.len())?;
     let total = shape.iter().product();
     KernelError::check_len("transpose", "input", total, x.len())?;
     KernelError::check_len("transpose", "output", total, out.len())?;
@@ -175,7 +138,7 @@ pub fn slice<T: Copy>(
     slices: &[AxisSlice],
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    check_size::<T>("slice")?;
+    check::<T>("slice", shape.len())?;
     KernelError::check_len("slice", "input", shape.iter().product(), x.len())?;
     let (offset, counts, strides) = slice_layout("slice", shape, slices)?;
     KernelError::check_len("slice", "output", counts.iter().product(), out.len())?;
@@ -199,7 +162,7 @@ pub fn write_slice<T: Copy>(
     slices: &[AxisSlice],
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    check_size::<T>("write_slice")?;
+    check::<T>("write_slice", shape.len())?;
     KernelError::check_len("write_slice", "output", shape.iter().product(), out.len())?;
     let (offset, counts, strides) = slice_layout("write_slice", shape, slices)?;
     KernelError::check_len("write_slice", "input", counts.iter().product(), x.len())?;
@@ -330,7 +293,7 @@ pub fn tile<T: Copy>(
     repeats: &[usize],
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    check_size::<T>("tile")?;
+    check::<T>("tile", 2 * shape.len())?;
     if repeats.len() != shape.len() {
         let expected = format!("{} (one an axis)", shape.len());
         return Err(bad("tile", "repeats", expected, repeats));

@@ -2,6 +2,8 @@
 
 use crate::dtype::Element;
 use crate::error::KernelError;
+use crate::par::SendPtr;
+use crate::work::{self, Part};
 
 /// The element types of indices: `i32` and `i64`.
 pub trait Index: Copy + Send + Sync + 'static {
@@ -33,6 +35,10 @@ pub fn check_indices<I: Index>(
     bound: usize,
 ) -> Result<(), KernelError> {
     let outside = |i: &I| i.to_i64() as u64 >= bound as u64;
+    // Without a way out the loop is vectorised.
+    if !indices.iter().fold(false, |any, i| any | outside(i)) {
+        return Ok(());
+    }
     match indices.iter().position(outside) {
         None => Ok(()),
         Some(position) => Err(KernelError::Index {
@@ -59,13 +65,17 @@ pub fn gather<T: Element, I: Index>(
     KernelError::check_len("gather", "input", dims.iter().product(), table.len())?;
     KernelError::check_len("gather", "output", outer * indices.len() * inner, out.len())?;
     check_indices("gather", indices, bound)?;
-    for o in 0..outer {
-        for (k, i) in indices.iter().enumerate() {
-            let from = (o * bound + i.to_i64() as usize) * inner;
-            let to = (o * indices.len() + k) * inner;
-            out[to..to + inner].copy_from_slice(&table[from..from + inner]);
+    let rows = outer * indices.len();
+    let target = SendPtr::new(out.as_mut_ptr());
+    work::ranges(rows, inner * size_of::<T>() * 40 + 3000, &|range| {
+        for r in range {
+            let (o, k) = (r / indices.len(), r % indices.len());
+            let from = (o * bound + indices[k].to_i64() as usize) * inner;
+            // SAFETY: each row is one task's.
+            let to = unsafe { target.slice(r * inner..(r + 1) * inner) };
+            to.copy_from_slice(&table[from..from + inner]);
         }
-    }
+    });
     Ok(())
 }
 
@@ -89,15 +99,116 @@ pub fn scatter_add<T: Element, I: Index>(
         values.len(),
     )?;
     check_indices("scatter_add", indices, bound)?;
-    for o in 0..outer {
-        for (k, i) in indices.iter().enumerate() {
-            let to = (o * bound + i.to_i64() as usize) * inner;
-            let from = (o * indices.len() + k) * inner;
-            let row = &values[from..from + inner];
-            for (t, &v) in table[to..to + inner].iter_mut().zip(row) {
-                *t = t.plus(v);
+    // A task owns some rows of the table, or some columns where rows are long, and goes through all
+    // indices: whoever adds, values for one row are added in their order.
+    let cost = indices.len() * (inner * size_of::<T>() * 60 + 3000);
+    let wide = inner >= 1024;
+    let parts = if wide { inner.div_ceil(64) } else { bound };
+    let table = SendPtr::new(table.as_mut_ptr());
+    work::ranges_of_threads(parts, cost * outer / parts.max(1), &|range| {
+        let (rows, columns) = match wide {
+            true => (0..bound, range.start * 64..(range.end * 64).min(inner)),
+            false => (range, 0..inner),
+        };
+        for o in 0..outer {
+            for (k, i) in indices.iter().enumerate() {
+                let row = i.to_i64() as usize;
+                if !rows.contains(&row) {
+                    continue;
+                }
+                let (to, from) = ((o * bound + row) * inner, (o * indices.len() + k) * inner);
+                // SAFETY: these columns of this row are one task's.
+                let to = unsafe { table.slice(to + columns.start..to + columns.end) };
+                let from = &values[from + columns.start..from + columns.end];
+                to.iter_mut().zip(from).for_each(|(t, &v)| *t = t.plus(v));
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::par;
+
+    fn value(i: usize) -> f32 {
+        ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-4
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_taken_and_added_in_order(
+            outer in 1usize..4,
+            bound in 1usize..30,
+            inner in prop_oneof![0usize..20, 1000usize..1100],
+            indices in prop::collection::vec(0usize..1000, 0..60),
+        ) {
+            let narrow: Vec<i32> = indices.iter().map(|&i| (i % bound) as i32).collect();
+            let wide: Vec<i64> = narrow.iter().map(|&i| i.into()).collect();
+            let n = narrow.len();
+            let table: Vec<f32> = (0..outer * bound * inner).map(value).collect();
+            let mut want = vec![0.0; outer * n * inner];
+            let mut sums = table.clone();
+            for o in 0..outer {
+                for k in 0..n {
+                    for c in 0..inner {
+                        let at = (o * bound + narrow[k] as usize) * inner + c;
+                        want[(o * n + k) * inner + c] = table[at];
+                        sums[at] += value((o * n + k) * inner + c + 7);
+                    }
+                }
+            }
+            let dims = [outer, bound, inner];
+            let mut out = vec![0.0; want.len()];
+            gather(&table, dims, &narrow, &mut out).expect("in range");
+            prop_assert_eq!(&out, &want);
+            gather(&table, dims, &wide, &mut out).expect("in range");
+            prop_assert_eq!(&out, &want);
+            let values: Vec<f32> = (0..want.len()).map(|i| value(i + 7)).collect();
+            let mut added = table.clone();
+            scatter_add(&values, &wide, dims, &mut added).expect("in range");
+            prop_assert_eq!(&added, &sums);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        let indices: Vec<i32> = (0..20_000).map(|i| (i * i) % 997).collect();
+        for inner in [3, 64, 1025] {
+            let values: Vec<f32> = (0..indices.len() * inner).map(value).collect();
+            let mut first = None;
+            for threads in 1..=3 {
+                let _guard = par::tests::threads(threads);
+                let mut table = vec![0.0; 1000 * inner];
+                scatter_add(&values, &indices, [1, 1000, inner], &mut table).expect("in range");
+                let mut back = vec![0.0; values.len()];
+                gather(&table, [1, 1000, inner], &indices, &mut back).expect("in range");
+                let all = (table, back);
+                assert!(first.get_or_insert_with(|| all.clone()) == &all);
             }
         }
     }
-    Ok(())
+
+    #[test]
+    fn bad_indices_are_reported_and_change_nothing() {
+        let mut out = [5i32; 3];
+        for bad in [-1i64, 4, i64::MAX, i64::MIN] {
+            let indices = [0, 3, bad];
+            let error = gather(&[1, 2, 3, 4], [1, 4, 1], &indices, &mut out).expect_err("range");
+            let want = KernelError::Index {
+                op: "gather",
+                index: bad,
+                position: 2,
+                bound: 4,
+            };
+            assert_eq!(error, want);
+            assert!(error.to_string().contains(&bad.to_string()));
+            let mut table = [5i32; 4];
+            assert!(scatter_add(&[1, 1, 1], &indices, [1, 4, 1], &mut table).is_err());
+            assert_eq!((out, table), ([5; 3], [5; 4]));
+        }
+    }
 }

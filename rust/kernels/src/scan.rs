@@ -2,6 +2,8 @@
 
 use crate::dtype::Element;
 use crate::error::KernelError;
+use crate::par::SendPtr;
+use crate::work::{self, Part};
 
 /// How a cumulative operation combines elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,30 +39,94 @@ pub fn cumulative<T: Element>(
     Ok(())
 }
 
-#[inline(always)]
 fn scan<T: Element>(
     x: &[T],
-    [outer, scanned, inner]: [usize; 3],
+    dims: [usize; 3],
     reverse: bool,
     exclusive: bool,
     start: T,
-    join: impl Fn(T, T) -> T,
+    join: impl Fn(T, T) -> T + Sync,
     out: &mut [T],
 ) {
-    for o in 0..outer {
-        for step in 0..scanned {
-            let position = |s: usize| if reverse { scanned - 1 - s } else { s };
-            let at = (o * scanned + position(step)) * inner;
-            let before = (step > 0).then(|| (o * scanned + position(step - 1)) * inner);
-            for i in 0..inner {
-                // Exclusive: the previous result joined with the previous element.
-                out[at + i] = match (exclusive, before) {
-                    (true, Some(b)) => join(out[b + i], x[b + i]),
-                    (true, None) => start,
-                    (false, Some(b)) => join(out[b + i], x[at + i]),
-                    (false, None) => x[at + i],
-                };
+    let [outer, scanned, inner] = dims;
+    let n = scanned * inner;
+    let target = SendPtr::new(out.as_mut_ptr());
+    work::ranges(outer, n * 1500, &|range| {
+        for o in range {
+            // SAFETY: each outer index is one task's.
+            let out = unsafe { target.slice(o * n..(o + 1) * n) };
+            let x = &x[o * n..(o + 1) * n];
+            let place = |step: usize| if reverse { scanned - 1 - step } else { step } * inner;
+            for step in 0..scanned {
+                let at = place(step);
+                if step == 0 {
+                    for i in at..at + inner {
+                        out[i] = if exclusive { start } else { x[i] };
+                    }
+                    continue;
+                }
+                let before = place(step - 1);
+                // Exclusive: the result before joined with the element before.
+                let from = if exclusive { before } else { at };
+                for i in 0..inner {
+                    out[at + i] = join(out[before + i], x[from + i]);
+                }
             }
         }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::par;
+
+    proptest! {
+        #[test]
+        fn scans_match_their_definition(
+            dims in [0usize..4, 0usize..9, 0usize..9],
+            reverse in any::<bool>(),
+            exclusive in any::<bool>(),
+            product in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let [_, scanned, inner] = dims;
+            let n = dims.iter().product();
+            let value = |i: usize| (seed.wrapping_mul(i as u64 * 2 + 1) >> 40) as i64 - (1 << 23);
+            let x: Vec<i64> = (0..n).map(value).collect();
+            let op = if product { ScanOp::Prod } else { ScanOp::Sum };
+            let mut out = vec![7; n];
+            cumulative(op, &x, dims, reverse, exclusive, &mut out).expect("fits");
+            for k in 0..n {
+                let (o, r, i) = (k / inner / scanned, k / inner % scanned, k % inner);
+                let part = (0..scanned).filter(|&s| match (reverse, exclusive) {
+                    (false, false) => s <= r,
+                    (false, true) => s < r,
+                    (true, false) => s >= r,
+                    (true, true) => s > r,
+                });
+                let part = part.map(|s| x[(o * scanned + s) * inner + i]);
+                let want = match op {
+                    ScanOp::Sum => part.fold(0, i64::wrapping_add),
+                    ScanOp::Prod => part.fold(1, i64::wrapping_mul),
+                };
+                prop_assert_eq!(out[k], want);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_bits() {
+        let x: Vec<f32> = (0..120_000).map(|i| (i % 17) as f32 * 0.1).collect();
+        let mut first = None;
+        for threads in 1..=3 {
+            let _guard = par::tests::threads(threads);
+            let mut out = vec![0.0; x.len()];
+            cumulative(ScanOp::Sum, &x, [60, 200, 10], false, false, &mut out).expect("fits");
+            assert_eq!(first.get_or_insert_with(|| out.clone()), &out);
+        }
+        assert!(cumulative(ScanOp::Sum, &x, [1, 1, 1], false, false, &mut []).is_err());
     }
 }

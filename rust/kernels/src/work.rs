@@ -11,7 +11,22 @@ const TASK: usize = 15_000_000;
 /// ranges must not matter to the result.
 #[inline]
 pub(crate) fn ranges(n: usize, cost: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
-    let tasks = (n.saturating_mul(cost) / TASK).min(64).min(n);
+    tasks(n, (n.saturating_mul(cost) / TASK).min(64), f);
+}
+
+/// As [`ranges`], but with no more ranges than threads, for work of which each range repeats a part.
+#[inline]
+pub(crate) fn ranges_of_threads(n: usize, cost: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
+    tasks(
+        n,
+        (n.saturating_mul(cost) / TASK).min(par::num_threads()),
+        f,
+    );
+}
+
+#[inline]
+fn tasks(n: usize, tasks: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
+    let tasks = tasks.min(n);
     if tasks <= 1 {
         f(0..n);
     } else {
