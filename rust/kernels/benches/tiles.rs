@@ -1,5 +1,6 @@
 //! Tile programs and the memory-bound kernels: best-of-many times on one thread and on all, and
-//! memory traffic. Arguments filter rows by name.
+//! memory traffic. Arguments filter rows by name; `section=pool` (or `rows`, `random`, `movement`,
+//! `programs`, `instructions`) runs that section alone.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ fn best(f: &mut dyn FnMut()) -> Duration {
 }
 
 struct Table {
+    section: Option<String>,
     filters: Vec<String>,
     threads: usize,
 }
@@ -251,25 +253,22 @@ fn instructions(table: &Table) {
     }
 }
 
-/// The other families, at the sizes of the design's table.
-fn families(table: &Table) {
-    pooling(table);
-    let (rows, columns) = (8192, 1000);
-    let (x, mut y) = (values(rows * columns), values(rows * columns));
-    let bytes = rows * columns * 8;
-    table.row("softmax 8192x1000", bytes, &mut || {
-        softmax(&x, columns, &mut y).expect("fits")
-    });
-    let labels: Vec<i32> = (0..rows as i32).map(|i| i % 1000).collect();
-    let mut loss = vec![0.0f32; rows];
-    table.row(
-        "softmax + cross-entropy + gradient 8192x1000",
-        bytes,
-        &mut || {
-            sparse_softmax_cross_entropy(&x, &labels, columns, &mut loss, Some(&mut y))
+/// Softmax and reductions.
+fn rows(table: &Table) {
+    let labels: Vec<i32> = (0..8192).map(|i| i % 1000).collect();
+    for (rows, columns) in [(128, 1000), (1024, 1000), (8192, 1000)] {
+        let (x, mut y) = (values(rows * columns), values(rows * columns));
+        let (bytes, mut loss) = (rows * columns * 8, vec![0.0f32; rows]);
+        table.row(&format!("softmax {rows}x{columns}"), bytes, &mut || {
+            softmax(&x, columns, &mut y).expect("fits");
+        });
+        let name = format!("softmax + cross-entropy + gradient {rows}x{columns}");
+        table.row(&name, bytes, &mut || {
+            let labels = &labels[..rows];
+            sparse_softmax_cross_entropy(&x, labels, columns, &mut loss, Some(&mut y))
                 .expect("fits");
-        },
-    );
+        });
+    }
     let tens: Vec<i32> = (0..128).map(|i| i % 10).collect();
     let (x, mut y, mut loss) = (values(1280), values(1280), vec![0.0f32; 128]);
     table.row(
@@ -279,25 +278,6 @@ fn families(table: &Table) {
             sparse_softmax_cross_entropy(&x, &tens, 10, &mut loss, Some(&mut y)).expect("fits");
         },
     );
-    let stream = Stream::new(1, 2, 3, 0);
-    let mut mask = vec![0u8; 1_200_000];
-    table.row("dropout mask 128x9375", mask.len(), &mut || {
-        fill_bernoulli_mask(&stream, 9375, 0.75, &mut mask).expect("fits");
-    });
-    table.row("dropout mask 1x1200000", mask.len(), &mut || {
-        fill_bernoulli_mask(&stream, 1_200_000, 0.75, &mut mask).expect("fits");
-    });
-    let mut x = values(1_000_000);
-    let n = x.len();
-    table.row("uniform 1000000", 4 * n, &mut || {
-        fill_uniform(&stream, n, 0.0, 1.0, &mut x).expect("fits")
-    });
-    table.row("normal 1000000", 4 * n, &mut || {
-        fill_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits")
-    });
-    table.row("truncated normal 1000000", 4 * n, &mut || {
-        fill_truncated_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits");
-    });
     let x = values(4_194_304);
     for (rows, columns) in [(65_536, 64), (419_430, 10), (4096, 1024)] {
         let x = &x[..rows * columns];
@@ -332,6 +312,33 @@ fn families(table: &Table) {
             },
         );
     }
+}
+
+fn random(table: &Table) {
+    let stream = Stream::new(1, 2, 3, 0);
+    let mut mask = vec![0u8; 1_200_000];
+    table.row("dropout mask 128x9375", mask.len(), &mut || {
+        fill_bernoulli_mask(&stream, 9375, 0.75, &mut mask).expect("fits");
+    });
+    table.row("dropout mask 1x1200000", mask.len(), &mut || {
+        fill_bernoulli_mask(&stream, 1_200_000, 0.75, &mut mask).expect("fits");
+    });
+    let mut x = values(1_000_000);
+    let n = x.len();
+    table.row("uniform 1000000", 4 * n, &mut || {
+        fill_uniform(&stream, n, 0.0, 1.0, &mut x).expect("fits")
+    });
+    table.row("normal 1000000", 4 * n, &mut || {
+        fill_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits")
+    });
+    table.row("truncated normal 1000000", 4 * n, &mut || {
+        fill_truncated_normal(&stream, n, 0.0, 1.0, &mut x).expect("fits");
+    });
+}
+
+/// Transposes, gather and scatter.
+fn movement(table: &Table) {
+    let x = values(4_194_304);
     let mut y = values(x.len());
     for (name, shape, permutation) in [
         ("transpose 2048x2048", vec![2048, 2048], vec![1, 0]),
@@ -410,18 +417,27 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn main() {
+    let arguments = || std::env::args().skip(1).filter(|a| !a.starts_with('-'));
     let table = Table {
-        filters: std::env::args()
-            .skip(1)
-            .filter(|a| !a.starts_with('-'))
-            .collect(),
+        section: arguments().find_map(|a| Some(a.strip_prefix("section=")?.to_string())),
+        filters: arguments().filter(|a| !a.starts_with("section=")).collect(),
         threads: par::num_threads(),
     };
     println!(
         "{:<44} {:>10} {:>10} {:>9}",
         "", "1 thread", "all, us", "GB/s"
     );
-    families(&table);
-    programs(&table);
-    instructions(&table);
+    let sections: [(&str, fn(&Table)); 6] = [
+        ("pool", pooling),
+        ("rows", rows),
+        ("random", random),
+        ("movement", movement),
+        ("programs", programs),
+        ("instructions", instructions),
+    ];
+    for (name, section) in sections {
+        if table.section.as_ref().is_none_or(|s| s == name) {
+            section(&table);
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Rows by index: gather, and its inverse that adds.
 
+use std::ops::Range;
+
 use crate::dtype::Element;
 use crate::error::KernelError;
 use crate::par::SendPtr;
+use crate::simd::{self, Body};
 use crate::work::{self, Part};
 
 /// The element types of indices: `i32` and `i64`.
@@ -68,12 +71,19 @@ pub fn gather<T: Element, I: Index>(
     let rows = outer * indices.len();
     let target = SendPtr::new(out.as_mut_ptr());
     work::ranges(rows, inner * size_of::<T>() * 40 + 3000, &|range| {
+        let (mut o, mut k) = (
+            range.start / indices.len().max(1),
+            range.start % indices.len().max(1),
+        );
         for r in range {
-            let (o, k) = (r / indices.len(), r % indices.len());
             let from = (o * bound + indices[k].to_i64() as usize) * inner;
             // SAFETY: each row is one task's.
             let to = unsafe { target.slice(r * inner..(r + 1) * inner) };
             to.copy_from_slice(&table[from..from + inner]);
+            k += 1;
+            if k == indices.len() {
+                (o, k) = (o + 1, 0);
+            }
         }
     });
     Ok(())
@@ -110,21 +120,50 @@ pub fn scatter_add<T: Element, I: Index>(
             true => (0..bound, range.start * 64..(range.end * 64).min(inner)),
             false => (range, 0..inner),
         };
-        for o in 0..outer {
-            for (k, i) in indices.iter().enumerate() {
-                let row = i.to_i64() as usize;
-                if !rows.contains(&row) {
-                    continue;
-                }
-                let (to, from) = ((o * bound + row) * inner, (o * indices.len() + k) * inner);
-                // SAFETY: these columns of this row are one task's.
-                let to = unsafe { table.slice(to + columns.start..to + columns.end) };
-                let from = &values[from + columns.start..from + columns.end];
-                to.iter_mut().zip(from).for_each(|(t, &v)| *t = t.plus(v));
-            }
-        }
+        simd::dispatch(Add {
+            values,
+            indices,
+            dims,
+            rows,
+            columns,
+            table,
+        });
     });
     Ok(())
+}
+
+/// Adds the values for some rows of the table, of which it owns some columns.
+struct Add<'a, T, I> {
+    values: &'a [T],
+    indices: &'a [I],
+    dims: [usize; 3],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    table: SendPtr<T>,
+}
+
+impl<T: Element, I: Index> Body for Add<'_, T, I> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let [outer, bound, inner] = self.dims;
+        for o in 0..outer {
+            for (k, i) in self.indices.iter().enumerate() {
+                let row = i.to_i64() as usize;
+                if row < self.rows.start || row >= self.rows.end {
+                    continue;
+                }
+                let to = (o * bound + row) * inner;
+                let from = (o * self.indices.len() + k) * inner;
+                let Range { start, end } = self.columns;
+                // SAFETY: these columns of this row are one task's.
+                let to = unsafe { self.table.slice(to + start..to + end) };
+                for (t, &v) in to.iter_mut().zip(&self.values[from + start..from + end]) {
+                    *t = t.plus(v);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

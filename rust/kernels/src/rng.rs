@@ -75,26 +75,20 @@ impl Stream {
 }
 
 /// Blocks that are computed at a time.
-const WIDTH: usize = 16;
+const WIDTH: usize = 64;
 
 /// The words of [`WIDTH`] blocks, word by word.
 type Words = [[u32; WIDTH]; 4];
 
 #[inline(always)]
-fn philox_wide(mut x: Words, key: [u32; 2]) -> Words {
-    let [mut k, mut l] = key;
-    for _ in 0..10 {
-        for i in 0..WIDTH {
-            let p = u64::from(x[0][i]) * u64::from(MULTIPLIERS[0]);
-            let q = u64::from(x[2][i]) * u64::from(MULTIPLIERS[1]);
-            x[0][i] = (q >> 32) as u32 ^ x[1][i] ^ k;
-            x[1][i] = q as u32;
-            x[2][i] = (p >> 32) as u32 ^ x[3][i] ^ l;
-            x[3][i] = p as u32;
+fn philox_wide(words: &Words, key: [u32; 2], out: &mut Words) {
+    // One iteration is all of a block's rounds, so that vectors of blocks stay in registers.
+    for i in 0..WIDTH {
+        let block = philox([words[0][i], words[1][i], words[2][i], words[3][i]], key);
+        for w in 0..4 {
+            out[w][i] = block[w];
         }
-        (k, l) = (k.wrapping_add(WEYL[0]), l.wrapping_add(WEYL[1]));
     }
-    x
 }
 
 /// How the words of blocks become elements.
@@ -149,9 +143,9 @@ impl<D: Distribution> Fill<'_, D> {
         for i in 0..WIDTH {
             words[0][i] = words[0][i].wrapping_add(i as u32);
         }
-        let values = self
-            .distribution
-            .elements(&philox_wide(words, self.stream.words()));
+        let mut random: Words = [[0; WIDTH]; 4];
+        philox_wide(&words, self.stream.words(), &mut random);
+        let values = self.distribution.elements(&random);
         let mut row = [[D::Out::default(); 4]; WIDTH];
         for i in 0..WIDTH {
             for e in 0..4 {
@@ -193,9 +187,9 @@ impl<D: Distribution> Fill<'_, D> {
                 (sample, block) = (sample + 1, 0);
             }
         }
-        let values = self
-            .distribution
-            .elements(&philox_wide(words, self.stream.words()));
+        let mut random: Words = [[0; WIDTH]; 4];
+        philox_wide(&words, self.stream.words(), &mut random);
+        let values = self.distribution.elements(&random);
         for i in 0..WIDTH.min(self.last - first) {
             let (at, n) = places[i];
             for e in 0..n {

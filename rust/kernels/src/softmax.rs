@@ -13,6 +13,7 @@ pub use cross_entropy::{softmax_cross_entropy, sparse_softmax_cross_entropy};
 use crate::error::KernelError;
 use crate::math::Math;
 use crate::par::SendPtr;
+use crate::reduce::{Max, Sum, fold_lanes};
 use crate::simd::{self, Body};
 use crate::work::{self, Part};
 
@@ -54,16 +55,6 @@ fn load<T: Math>(row: &[T], at: usize, fill: T) -> [T; LANES] {
     group
 }
 
-#[inline(always)]
-fn store<T: Math>(row: &mut [T], at: usize, group: [T; LANES]) {
-    if let Some(whole) = row.get_mut(at..at + LANES) {
-        whole.copy_from_slice(&group);
-    } else {
-        let n = row.len() - at;
-        row[at..].copy_from_slice(&group[..n]);
-    }
-}
-
 /// Combines the lanes pairwise.
 #[inline(always)]
 fn across<T: Math>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
@@ -77,30 +68,10 @@ fn across<T: Math>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// The sum of `f` over groups; `f` must give 0 for padding.
-#[inline(always)]
-fn sum_groups<T: Math>(n: usize, mut f: impl FnMut(usize) -> [T; LANES]) -> T {
-    let mut sums = [T::ZERO; LANES];
-    for at in (0..n).step_by(LANES) {
-        let group = f(at);
-        for i in 0..LANES {
-            sums[i] += group[i];
-        }
-    }
-    across(sums, |a, b| a + b)
-}
-
 /// The largest element, or 0 if that is infinite, so that differences are defined; NaN for NaN.
 #[inline(always)]
 fn row_max<T: Math>(row: &[T]) -> T {
-    let mut best = [T::LOWEST; LANES];
-    for at in (0..row.len()).step_by(LANES) {
-        let group = load(row, at, T::LOWEST);
-        for i in 0..LANES {
-            best[i] = best[i].max_nan(group[i]);
-        }
-    }
-    let max = across(best, T::max_nan);
+    let max = fold_lanes::<T, Max>(row);
     if max.absolute() == T::HIGHEST {
         T::ZERO
     } else {
@@ -108,35 +79,45 @@ fn row_max<T: Math>(row: &[T]) -> T {
     }
 }
 
+/// Exponentials relative to `max`. The number of elements must not be known when this is compiled:
+/// LLVM unrolls short loops of known length before it could vectorise them, and never does.
 #[inline(always)]
-fn exp_group<T: Math>(row: &[T], at: usize, max: T) -> [T; LANES] {
-    let mut group = load(row, at, T::LOWEST);
-    for v in &mut group {
-        *v = (*v - max).exp();
+fn exp_all<T: Math>(x: &[T], max: T, out: &mut [T]) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o = (x - max).exp();
     }
-    group
-}
-
-/// The sum of exponentials relative to `max`.
-#[inline(always)]
-fn exp_sum<T: Math>(row: &[T], max: T) -> T {
-    sum_groups(row.len(), |at| exp_group(row, at, max))
 }
 
 /// Writes the exponentials relative to `max` and returns their sum.
 #[inline(always)]
-fn write_exp<T: Math>(row: &[T], max: T, out: &mut [T]) -> T {
-    sum_groups(row.len(), |at| {
-        let group = exp_group(row, at, max);
-        store(out, at, group);
-        group
-    })
+fn write_exp<T: Math>(row: &[T], max: T, out: &mut [T], lanes: usize) -> T {
+    let whole = row.len() / LANES * LANES;
+    exp_all(&row[..whole], max, &mut out[..whole]);
+    let (mut tail, mut result) = ([T::LOWEST; LANES], [T::ZERO; LANES]);
+    if whole < row.len() {
+        tail[..row.len() - whole].copy_from_slice(&row[whole..]);
+        exp_all(&tail[..lanes], max, &mut result[..lanes]);
+        let n = row.len() - whole;
+        out[whole..].copy_from_slice(&result[..n]);
+    }
+    fold_lanes::<T, Sum>(out)
+}
+
+/// The sum of exponentials relative to `max`.
+#[inline(always)]
+fn exp_sum<T: Math>(row: &[T], max: T, lanes: usize) -> T {
+    let mut buffer = [T::ZERO; 512];
+    let mut sum = T::ZERO;
+    for part in row.chunks(buffer.len()) {
+        sum += write_exp(part, max, &mut buffer[..part.len()], lanes);
+    }
+    sum
 }
 
 /// What is done with a row; implementations are `#[inline(always)]`.
 trait Rows: Sync {
-    /// Works on rows `range`.
-    fn rows(&self, range: std::ops::Range<usize>);
+    /// Works on rows `range`; `lanes` is [`LANES`], as a variable.
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize);
 }
 
 struct Job<'a, R>(&'a R, std::ops::Range<usize>);
@@ -145,7 +126,7 @@ impl<R: Rows> Body for Job<'_, R> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        self.0.rows(self.1);
+        self.0.rows(self.1, std::hint::black_box(LANES));
     }
 }
 
@@ -164,14 +145,14 @@ struct Softmax<'a, T> {
 
 impl<T: Math> Rows for Softmax<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let x = &self.x[range.clone()];
             // SAFETY: each row is one task's.
             let out = unsafe { self.out.slice(range) };
             let max = row_max(x);
-            let scale = T::ONE / write_exp(x, max, out);
+            let scale = T::ONE / write_exp(x, max, out, lanes);
             for o in out {
                 *o = *o * scale;
             }
@@ -200,19 +181,20 @@ struct SoftmaxBackward<'a, T> {
 
 impl<T: Math> Rows for SoftmaxBackward<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, _lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let (y, dy) = (&self.y[range.clone()], &self.dy[range.clone()]);
             // SAFETY: each row is one task's.
             let dx = unsafe { self.dx.slice(range) };
-            let dot = sum_groups(y.len(), |at| {
-                let (mut a, b) = (load(y, at, T::ZERO), load(dy, at, T::ZERO));
+            let mut dots = [T::ZERO; LANES];
+            for at in (0..y.len()).step_by(LANES) {
+                let (a, b) = (load(y, at, T::ZERO), load(dy, at, T::ZERO));
                 for i in 0..LANES {
-                    a[i] = a[i] * b[i];
+                    dots[i] = a[i].mul_add(b[i], dots[i]);
                 }
-                a
-            });
+            }
+            let dot = across(dots, |a, b| a + b);
             for (d, (&y, &dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
                 *d = y * (dy - dot);
             }
@@ -250,14 +232,14 @@ struct LogSoftmax<'a, T> {
 
 impl<T: Math> Rows for LogSoftmax<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let x = &self.x[range.clone()];
             // SAFETY: each row is one task's.
             let out = unsafe { self.out.slice(range) };
             let max = row_max(x);
-            let log = exp_sum(x, max).ln();
+            let log = exp_sum(x, max, lanes).ln();
             for (o, &x) in out.iter_mut().zip(x) {
                 *o = (x - max) - log;
             }
@@ -286,19 +268,16 @@ struct LogSoftmaxBackward<'a, T> {
 
 impl<T: Math> Rows for LogSoftmaxBackward<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, _lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let (y, dy) = (&self.y[range.clone()], &self.dy[range.clone()]);
             // SAFETY: each row is one task's.
             let dx = unsafe { self.dx.slice(range) };
-            let sum = sum_groups(dy.len(), |at| load(dy, at, T::ZERO));
-            for at in (0..y.len()).step_by(LANES) {
-                let (y, mut d) = (load(y, at, T::ZERO), load(dy, at, T::ZERO));
-                for i in 0..LANES {
-                    d[i] = d[i] - y[i].exp() * sum;
-                }
-                store(dx, at, d);
+            let sum = fold_lanes::<T, Sum>(dy);
+            exp_all(y, T::ZERO, dx);
+            for (d, &dy) in dx.iter_mut().zip(dy) {
+                *d = (-*d).mul_add(sum, dy);
             }
         }
     }
@@ -339,11 +318,11 @@ struct LogSumExp<'a, T> {
 
 impl<T: Math> Rows for LogSumExp<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize) {
         for row in range {
             let x = &self.x[row * self.columns..(row + 1) * self.columns];
             let max = row_max(x);
-            let log = max + exp_sum(x, max).ln();
+            let log = max + exp_sum(x, max, lanes).ln();
             // SAFETY: each row is one task's.
             unsafe { self.out.slice(row..row + 1)[0] = log };
         }

@@ -42,49 +42,93 @@ pub fn arg_reduce<T: Element>(
     }
     let target = SendPtr::new(out.as_mut_ptr());
     work::ranges(outer, reduced * inner * 400, &|range| {
-        for o in range {
-            let x = &x[o * reduced * inner..][..reduced * inner];
-            // SAFETY: the results of this outer index.
-            let out = unsafe { target.slice(o * inner..(o + 1) * inner) };
-            match op {
-                ArgOp::Max => simd::dispatch(Positions::<T, Max>(x, out, PhantomData)),
-                ArgOp::Min => simd::dispatch(Positions::<T, Min>(x, out, PhantomData)),
-            }
+        let x = &x[range.start * reduced * inner..range.end * reduced * inner];
+        // SAFETY: the results of these outer indices.
+        let out = unsafe { target.slice(range.start * inner..range.end * inner) };
+        match op {
+            ArgOp::Max => simd::dispatch(Positions::<T, Max>(x, reduced, inner, out, PhantomData)),
+            ArgOp::Min => simd::dispatch(Positions::<T, Min>(x, reduced, inner, out, PhantomData)),
         }
     });
     Ok(())
 }
 
-/// The positions of the extremes of the columns of `[reduced, inner]`.
-struct Positions<'a, T, C>(&'a [T], &'a mut [i64], PhantomData<C>);
+/// The positions of the extremes of the columns of `[reduced, inner]`, for each outer index.
+struct Positions<'a, T, C>(&'a [T], usize, usize, &'a mut [i64], PhantomData<C>);
 
 impl<T: Element, C: Combine<T>> Body for Positions<'_, T, C> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
-        const WIDTH: usize = 64;
-        let (x, out) = (self.0, self.1);
-        let inner = out.len();
+        let Positions(x, reduced, inner, out, _) = self;
         if inner == 1 {
-            out[0] = first_extreme::<T, C>(x) as i64;
-            return;
-        }
-        for first in (0..inner).step_by(WIDTH) {
-            let width = WIDTH.min(inner - first);
-            let mut best = [T::NIL; WIDTH];
-            best[..width].copy_from_slice(&x[first..first + width]);
-            let out = &mut out[first..first + width];
-            out.fill(0);
-            for (r, row) in x.chunks_exact(inner).enumerate().skip(1) {
-                for ((b, o), &v) in best.iter_mut().zip(out.iter_mut()).zip(&row[first..]) {
-                    // The extreme of both differs from the best so far: by value, or as the
-                    // first NaN.
-                    let join = C::join(*b, v);
-                    let moved = join != *b && !b.not_a_number();
-                    *b = if moved { join } else { *b };
-                    *o = if moved { r as i64 } else { *o };
-                }
+            let together = if reduced < 128 {
+                out.len() / WIDTH * WIDTH
+            } else {
+                0
+            };
+            let (first, rest) = out.split_at_mut(together);
+            for (g, out) in first.chunks_exact_mut(WIDTH).enumerate() {
+                short_rows::<T, C>(&x[g * WIDTH * reduced..], reduced, out);
             }
+            let rows = x[together * reduced..].chunks_exact(reduced);
+            for (row, out) in rows.zip(rest) {
+                *out = first_extreme::<T, C>(row) as i64;
+            }
+        } else if inner > 0 {
+            for (x, out) in x
+                .chunks_exact(reduced * inner)
+                .zip(out.chunks_exact_mut(inner))
+            {
+                columns::<T, C>(x, out);
+            }
+        }
+    }
+}
+
+/// Columns, or short rows, that are gone through side by side.
+const WIDTH: usize = 64;
+
+/// Replaces what is better, at position `r`: larger or smaller, or the first NaN.
+#[inline(always)]
+fn update<T: Element, C: Combine<T>>(best: &mut [T; WIDTH], v: &[T], out: &mut [i64], r: usize) {
+    for ((b, o), &v) in best.iter_mut().zip(out).zip(v) {
+        let join = C::join(*b, v);
+        let moved = join != *b && !b.not_a_number();
+        *b = if moved { join } else { *b };
+        *o = if moved { r as i64 } else { *o };
+    }
+}
+
+/// Rows too short to be worth a vector each: [`WIDTH`] of them at once.
+#[inline(always)]
+fn short_rows<T: Element, C: Combine<T>>(x: &[T], reduced: usize, out: &mut [i64]) {
+    let (mut best, mut v) = ([T::NIL; WIDTH], [T::NIL; WIDTH]);
+    out.fill(0);
+    for r in 0..reduced {
+        for (j, v) in v.iter_mut().enumerate() {
+            *v = x[j * reduced + r];
+        }
+        if r == 0 {
+            best = v;
+        } else {
+            update::<T, C>(&mut best, &v, out, r);
+        }
+    }
+}
+
+/// Goes down the columns.
+#[inline(always)]
+fn columns<T: Element, C: Combine<T>>(x: &[T], out: &mut [i64]) {
+    let inner = out.len();
+    for first in (0..inner).step_by(WIDTH) {
+        let width = WIDTH.min(inner - first);
+        let mut best = [T::NIL; WIDTH];
+        best[..width].copy_from_slice(&x[first..first + width]);
+        let out = &mut out[first..first + width];
+        out.fill(0);
+        for (r, row) in x.chunks_exact(inner).enumerate().skip(1) {
+            update::<T, C>(&mut best, &row[first..], out, r);
         }
     }
 }

@@ -18,6 +18,7 @@ fn dims() -> impl Strategy<Value = [usize; 3]> {
         (1usize..3, 1usize..3000, 1usize..4).prop_map(|(a, b, c)| [a, b, c]),
         (1usize..3, 1usize..150, 1usize..1200).prop_map(|(a, b, c)| [a, b, c]),
         (1usize..400, 1usize..600).prop_map(|(a, b)| [a, b, 1]),
+        (1usize..300, 1usize..20).prop_map(|(a, b)| [a, b, 1]),
     ]
 }
 

@@ -1,10 +1,11 @@
 //! The cross-entropy of logits, with dense and with integer targets.
 
-use super::{LANES, Rows, exp_sum, for_rows, load, row_max, sum_groups, write_exp};
+use super::{LANES, Rows, across, exp_sum, for_rows, load, row_max, write_exp};
 use crate::error::KernelError;
 use crate::gather::{Index, check_indices};
 use crate::math::Math;
 use crate::par::SendPtr;
+use crate::reduce::{Sum, fold_lanes};
 use crate::work::Part;
 
 struct Dense<'a, T> {
@@ -17,18 +18,18 @@ struct Dense<'a, T> {
 
 impl<T: Math> Rows for Dense<'_, T> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let (x, t) = (&self.logits[range.clone()], &self.targets[range.clone()]);
             let max = row_max(x);
             // SAFETY: each row is one task's.
             let gradient = self.gradient.map(|g| unsafe { g.slice(range) });
-            let weight = sum_groups(t.len(), |at| load(t, at, T::ZERO));
+            let weight = fold_lanes::<T, Sum>(t);
             let sum = match gradient {
-                None => exp_sum(x, max),
+                None => exp_sum(x, max, lanes),
                 Some(g) => {
-                    let sum = write_exp(x, max, g);
+                    let sum = write_exp(x, max, g, lanes);
                     let scale = weight / sum;
                     for (g, &t) in g.iter_mut().zip(t) {
                         *g = g.mul_add(scale, -t);
@@ -37,20 +38,26 @@ impl<T: Math> Rows for Dense<'_, T> {
                 }
             };
             let log = sum.ln();
-            let loss = sum_groups(t.len(), |at| {
-                let (x, t) = (load(x, at, T::ZERO), load(t, at, T::ZERO));
-                let mut group = [T::ZERO; LANES];
-                for i in 0..LANES {
-                    // A target of 0 takes no part, even where the logit is infinite.
-                    let v = t[i] * (log - (x[i] - max));
-                    group[i] = if t[i] == T::ZERO { T::ZERO } else { v };
-                }
-                group
-            });
+            let loss = expected_loss(x, t, max, log);
             // SAFETY: as above.
             unsafe { self.loss.slice(row..row + 1)[0] = loss };
         }
     }
+}
+
+/// The sum of `t * (log - (x - max))`.
+#[inline(always)]
+fn expected_loss<T: Math>(x: &[T], t: &[T], max: T, log: T) -> T {
+    let mut sums = [T::ZERO; LANES];
+    for at in (0..t.len()).step_by(LANES) {
+        let (x, t) = (load(x, at, T::ZERO), load(t, at, T::ZERO));
+        for i in 0..LANES {
+            // A target of 0 takes no part, even where the logit is infinite.
+            let v = t[i] * (log - (x[i] - max));
+            sums[i] += if t[i] == T::ZERO { T::ZERO } else { v };
+        }
+    }
+    across(sums, |a, b| a + b)
 }
 
 /// The cross-entropy of each row's logits with target probabilities,
@@ -93,7 +100,7 @@ struct Sparse<'a, T, I> {
 
 impl<T: Math, I: Index> Rows for Sparse<'_, T, I> {
     #[inline(always)]
-    fn rows(&self, range: std::ops::Range<usize>) {
+    fn rows(&self, range: std::ops::Range<usize>, lanes: usize) {
         for row in range {
             let range = row * self.columns..(row + 1) * self.columns;
             let x = &self.logits[range.clone()];
@@ -102,9 +109,9 @@ impl<T: Math, I: Index> Rows for Sparse<'_, T, I> {
             // SAFETY: each row is one task's.
             let gradient = self.gradient.map(|g| unsafe { g.slice(range) });
             let sum = match gradient {
-                None => exp_sum(x, max),
+                None => exp_sum(x, max, lanes),
                 Some(g) => {
-                    let sum = write_exp(x, max, g);
+                    let sum = write_exp(x, max, g, lanes);
                     let scale = T::ONE / sum;
                     g.iter_mut().for_each(|g| *g = *g * scale);
                     g[target] = g[target] - T::ONE;
