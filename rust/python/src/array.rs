@@ -1,7 +1,9 @@
 //! NumPy arrays to bytes and back.
 
 use hornbeam_graph::{DType, Literal};
-use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{
+    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -110,13 +112,18 @@ fn numpy_module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 
 fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<Option<DType>> {
     let descr = array.dtype();
-    if descr.as_any().getattr("isnative")?.extract::<bool>()? {
-        Ok(DType::parse(
-            &descr.as_any().getattr("name")?.extract::<String>()?,
-        ))
-    } else {
-        Ok(None)
+    if descr.is_native_byteorder() == Some(false) {
+        return Ok(None);
     }
+    Ok(match (descr.kind(), descr.itemsize()) {
+        (b'b', 1) => Some(DType::Bool),
+        (b'u', 1) => Some(DType::U8),
+        (b'i', 4) => Some(DType::I32),
+        (b'i', 8) => Some(DType::I64),
+        (b'f', 4) => Some(DType::F32),
+        (b'f', 8) => Some(DType::F64),
+        _ => None,
+    })
 }
 
 /// A new NumPy array with the given elements.
