@@ -189,6 +189,14 @@ fn threads_do_not_change_bits() {
 }
 
 #[test]
+fn positions_in_empty_arrays() {
+    for dims in [[0, 0, 1], [0, 3, 1], [0, 0, 2], [2, 0, 0], [2, 3, 0]] {
+        arg_reduce::<f32>(ArgOp::Max, &[], dims, &mut []).expect("nothing to find");
+    }
+    assert!(arg_reduce::<f32>(ArgOp::Max, &[], [1, 0, 1], &mut [0]).is_err());
+}
+
+#[test]
 fn nan_and_bad_axes() {
     let mut out = [0.0f32];
     for op in OPS {
