@@ -112,32 +112,32 @@ class BatchNormalization(Layer):
             return vector
         return K.reshape(vector, [-1 if i == self.axis % ndim else 1 for i in range(ndim)])
 
-    def _by_moving_statistics(self, inputs: Any) -> Any:
-        ndim = K.ndim(inputs)
-        mean, variance, beta, gamma = (
-            self._along_axis(vector, ndim)
-            for vector in (self.moving_mean, self.moving_variance, self.beta, self.gamma)
-        )
-        return K.batch_normalization(inputs, mean, variance, beta, gamma, epsilon=self.epsilon)
-
     def call(self, inputs: Any, training: Any = None) -> Any:
-        fixed = training is not None and not hasattr(training, "op") and not training
-        if fixed or not self.trainable:
-            return self._by_moving_statistics(inputs)
         ndim = K.ndim(inputs)
-        axes = [i for i in range(ndim) if i != self.axis % ndim]
-        normed, mean, variance = K.normalize_batch_in_training(
-            inputs, self.gamma, self.beta, axes, epsilon=self.epsilon
-        )
-        self.add_update(
-            [
-                K.moving_average_update(self.moving_mean, mean, self.momentum),
-                K.moving_average_update(self.moving_variance, variance, self.momentum),
-            ],
+        mean: Any = self.moving_mean
+        variance: Any = self.moving_variance
+        fixed = training is not None and not hasattr(training, "op") and not training
+        if self.trainable and not fixed:
+            axes = [i for i in range(ndim) if i != self.axis % ndim]
+            of_batch = K.moments(inputs, axes)
+            self.add_update(
+                [
+                    K.moving_average_update(mean, of_batch[0], self.momentum),
+                    K.moving_average_update(variance, of_batch[1], self.momentum),
+                ],
+                inputs,
+            )
+            # The phase chooses between statistics, not between outputs: those are two numbers a
+            # channel, and one graph of the normalisation serves both phases.
+            mean = K.in_train_phase(of_batch[0], mean, training=training)
+            variance = K.in_train_phase(of_batch[1], variance, training=training)
+        return K.batch_normalization(
             inputs,
-        )
-        return K.in_train_phase(
-            normed, lambda: self._by_moving_statistics(inputs), training=training
+            self._along_axis(mean, ndim),
+            self._along_axis(variance, ndim),
+            self._along_axis(self.beta, ndim),
+            self._along_axis(self.gamma, ndim),
+            epsilon=self.epsilon,
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
