@@ -254,7 +254,16 @@ fn channels_first_stretches_are_transposed_at_their_borders() {
 /// A graph drawn from numbers: each step applies an operation to earlier tensors.
 fn graph(steps: &[(u8, u8, u8)]) -> (Vec<Tensor>, Vec<(Tensor, Array)>) {
     let b = Builder::default();
-    let shapes: [&[usize]; 6] = [&[3, 4], &[4], &[], &[3, 1], &[2, 3, 4], &[1, 4]];
+    let shapes: [&[usize]; 8] = [
+        &[3, 4],
+        &[4],
+        &[],
+        &[3, 1],
+        &[2, 3, 4],
+        &[1, 4],
+        &[4, 3],
+        &[0, 4],
+    ];
     let mut fed = Vec::new();
     let mut tensors = Vec::new();
     for (k, shape) in shapes.iter().enumerate() {
