@@ -100,8 +100,8 @@ impl Program {
             Source::Input(k) => format!("input{k}"),
             Source::Variable(id) => format!("var{id}"),
             Source::Constant(l) => match (l.uniform(), l.len()) {
-                (Some(n), _) => format!("{n}"),
-                (None, 1..=8) if l.to_i64().is_some() => {
+                (Some(n), _) if l.shape.len() != 1 => format!("{n}"),
+                (_, 1..=8) if l.to_i64().is_some() => {
                     format!("{:?}", l.to_i64().unwrap_or_default())
                 }
                 _ => format!("const{}", shape(&l.shape)),

@@ -284,7 +284,10 @@ fn power_to_exponent(
 
 pub(super) fn grad_select(g: &Backward<'_>) -> Grads {
     let (b, condition, dz) = (&g.b, g.x(0), g.dy()?);
-    let zero = b.scalar(dz.dtype(), 0.0)?;
+    // Where the branch is known once a plan is made, the other gets the structural zero, which the
+    // passes drop with all that it flows into.
+    let known = matches!(condition.node.op, Op::LearningPhase);
+    let zero = b.scalar(dz.dtype(), if known { -0.0 } else { 0.0 })?;
     Ok(vec![
         None,
         g.to(1, || b.sum_like(&b.select(condition, dz, &zero)?, g.x(1)))?,

@@ -7,7 +7,9 @@ use crate::build::Builder;
 use crate::compile::{Options, Request, compile};
 use crate::dtype::DType;
 use crate::node::{Node, Tensor, TensorType};
-use crate::op::{BinaryOp, ConvAttrs, CumOp, Epilogue, Op, Padding, ReduceOp, SliceAxis, UnaryOp};
+use crate::op::{
+    BinaryOp, ConvAttrs, CumOp, Epilogue, Op, Padding, PoolAttrs, ReduceOp, SliceAxis, UnaryOp,
+};
 use crate::program::Program;
 use crate::shape::{concrete, known};
 use crate::testing::{Array, Reference, assert_compiles};
@@ -249,6 +251,74 @@ fn channels_first_stretches_are_transposed_at_their_borders() {
         .filter(|i| i.op.name() == "transpose")
         .count();
     assert_eq!(transposes, 2, "the image and its gradient:\n{p}");
+}
+
+/// relu, max pooling and a bias: the mask and the sum are taken of the maxima.
+#[test]
+fn masks_and_sums_are_taken_before_unpooling() {
+    let b = Builder::default();
+    let (x, bias) = (input(DType::F64, &[2, 6, 6, 3]), input(DType::F64, &[3]));
+    for stride in [1, 2] {
+        let attrs = PoolAttrs {
+            size: vec![2, 2],
+            strides: vec![stride, stride],
+            padding: Padding::Same,
+        };
+        let y = b.unary(UnaryOp::Relu, &b.add(&x, &bias).unwrap()).unwrap();
+        let y = b.op(Op::MaxPool(attrs), &[&y]).unwrap();
+        let y = b.mul(&y, &y).unwrap();
+        let wrt = [x.clone(), bias.clone()];
+        let grads = gradients(&[y], None, &wrt).unwrap();
+        let results: Vec<Tensor> = grads.into_iter().flatten().collect();
+        let data = |n: usize| (0..n).map(|i| ((i * 7) % 13) as f64 / 6.5 - 0.9).collect();
+        let fed = [
+            (x.clone(), Array::new(DType::F64, &[2, 6, 6, 3], data(216))),
+            (bias.clone(), Array::new(DType::F64, &[3], data(3))),
+        ];
+        assert_compiles("relu and max pooling", &results, &fed);
+        let names = names(&[&x, &bias], &results[0], false);
+        assert_eq!(names[names.len() - 1], "max_pool_grad", "{names:?}");
+        let names = self::names(&[&x, &bias], &results[1], false);
+        assert!(!names.contains(&"max_pool_grad"), "{names:?}");
+    }
+}
+
+/// Nothing is computed for the gradient of the branch that is not taken.
+#[test]
+fn branches_of_the_other_phase_leave_nothing() {
+    let b = Builder::default();
+    let (x, w) = (&input(DType::F32, &[4, 4]), &input(DType::F32, &[4, 4]));
+    let phase = b.op(Op::LearningPhase, &[]).unwrap();
+    let training = b.unary(UnaryOp::Exp, x).unwrap();
+    let inference = b
+        .matmul(&b.unary(UnaryOp::Log, x).unwrap(), w, false, false)
+        .unwrap();
+    let y = b.select(&phase, &training, &inference).unwrap();
+    let wrt = [x.clone(), w.clone()];
+    let grads = gradients(&[y], None, &wrt).unwrap();
+    let (dx, dw) = (grads[0].clone().unwrap(), grads[1].clone().unwrap());
+    // The programs are made for inference.
+    let used = names(&[x, w], &dx, false);
+    assert!(
+        used.contains(&"matmul") && !used.contains(&"exp"),
+        "{used:?}"
+    );
+    let swapped = b.select(&phase, &inference, &training).unwrap();
+    let grads = gradients(&[swapped], None, &wrt).unwrap();
+    let used = names(&[x, w], &grads[0].clone().unwrap(), false);
+    assert_eq!(used, ["exp"], "{used:?}");
+    let used = names(&[x, w], &grads[1].clone().unwrap(), false);
+    assert_eq!(used, ["broadcast_to"], "{used:?}");
+    assert!(names(&[x, w], &dw, false).contains(&"matmul"));
+}
+
+#[test]
+fn a_reduction_of_all_elements_does_not_mind_their_shape() {
+    let b = Builder::default();
+    let x = &input(DType::F32, &[4, 3]);
+    let flat = b.op(Op::Reshape, &[x, &b.ints(&[12]).unwrap()]).unwrap();
+    let sum = b.reduce(ReduceOp::Sum, &flat, &[0], false).unwrap();
+    assert_eq!(names(&[x], &sum, false), ["sum"]);
 }
 
 /// A graph drawn from numbers: each step applies an operation to earlier tensors.

@@ -1,5 +1,6 @@
 //! Rules for elementwise operations.
 
+use super::pool::mask_before_unpooling;
 use super::transpose::sink;
 use super::{New, Site, build};
 use crate::dtype::DType;
@@ -38,6 +39,13 @@ pub(super) fn binary(e: &mut Emitter, site: &Site<'_>, op: BinaryOp) -> Result<O
         return Ok(Some(new));
     }
     let (x, y) = (site.inputs[0], site.inputs[1]);
+    if op == BinaryOp::Mul {
+        for (dx, mask) in [(x, y), (y, x)] {
+            if let Some(new) = mask_before_unpooling(e, site, dx, mask)? {
+                return Ok(Some(new));
+            }
+        }
+    }
     let negated = |v: ValueId| match e.def(v) {
         Some(def) if def.op == Op::Unary(UnaryOp::Neg) => Some(def.inputs[0]),
         _ => None,
@@ -117,7 +125,7 @@ fn exact_inverse(n: f64) -> Option<f64> {
 }
 
 /// A value, broadcast where the operation's result was larger.
-fn spread(e: &mut Emitter, site: &Site<'_>, v: ValueId) -> Result<Option<New>> {
+pub(super) fn spread(e: &mut Emitter, site: &Site<'_>, v: ValueId) -> Result<Option<New>> {
     if e.shape(v) == site.ty.1 {
         return Ok(Some(New::Value(v)));
     }

@@ -1,10 +1,12 @@
 //! Algebraic clean-up: an operation that another one, or none, does the work of.
 //!
 //! Operands are clean by the time an operation is looked at, so that one walk is enough. Rules
-//! keep results to the last bit but for the sign of zeros.
+//! keep results but for the sign of zeros and, where sums are taken of less, their rounding.
 
 mod elementwise;
 mod movement;
+mod nothing;
+mod pool;
 mod transpose;
 
 use std::sync::Arc;
@@ -98,6 +100,9 @@ fn resolve(
 }
 
 fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
+    if let Some(new) = nothing::vanish(e, site)? {
+        return Ok(Some(new));
+    }
     match site.op {
         Op::Unary(op) => elementwise::unary(e, site, *op),
         Op::Binary(op) => elementwise::binary(e, site, *op),

@@ -1,5 +1,6 @@
 //! Rules for reductions, shapes and matrix products.
 
+use super::pool::sum_before_unpooling;
 use super::transpose::{reduced_axes, sink_axes, transposed};
 use super::{New, Site, build};
 use crate::error::Result;
@@ -48,6 +49,19 @@ pub(super) fn reduce(
         let source = def.inputs[0];
         let value = build(e, site.op.clone(), vec![source], site.scope)?;
         return Ok(Some(New::Op(Op::Unary(UnaryOp::Neg), vec![value])));
+    }
+    if let Some(new) = sum_before_unpooling(e, site, op, axes) {
+        return Ok(Some(new));
+    }
+    if let Some(def) = e.def(x)
+        && def.op == Op::Reshape
+        && site.ty.1.is_empty()
+    {
+        // All elements, in the same order.
+        let source = def.inputs[0];
+        let axes = (0..e.shape(source).len()).collect();
+        let op = Op::Reduce { op, axes, keepdims };
+        return Ok(Some(New::Op(op, vec![source])));
     }
     let Some((source, perm)) = transposed(e, x) else {
         return Ok(None);
