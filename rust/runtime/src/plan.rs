@@ -349,31 +349,11 @@ impl Plan {
 }
 
 impl std::fmt::Display for Plan {
-    /// A line an instruction: where its results go, the operation, its operands and its layer.
+    /// The program, how many updates need a copy, and what the plan takes.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |v: &ValueId| {
-            let Value { dtype, shape, .. } = &self.program.values[*v];
-            format!("%{v}:{dtype}{shape:?}@{:?}", self.places[*v])
-        };
-        let list = |ids: &[ValueId]| ids.iter().map(show).collect::<Vec<_>>().join(", ");
-        for inst in &self.program.insts {
-            let scope = inst
-                .scope
-                .as_deref()
-                .map(|s| format!("  # {s}"))
-                .unwrap_or_default();
-            let (to, from) = (list(&inst.outputs), list(&inst.inputs));
-            writeln!(f, "{to} = {}({from}){scope}", op_name(&inst.op))?;
-        }
-        writeln!(f, "outputs: {}", list(&self.program.outputs))?;
-        for (id, value) in &self.program.updates {
-            let how = if self.copies.iter().any(|(v, _)| v == value) {
-                "copied"
-            } else {
-                "in place"
-            };
-            writeln!(f, "update of variable {id}: {} ({how})", show(value))?;
-        }
+        write!(f, "{}", self.program)?;
+        let (updates, copies) = (self.program.updates.len(), self.copies.len());
+        writeln!(f, "{updates} updates, {copies} of them copied")?;
         let (calls, bytes) = (self.calls.len(), self.arena_bytes);
         write!(f, "{calls} kernel calls, an arena of {bytes} bytes")
     }
