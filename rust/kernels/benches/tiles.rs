@@ -46,6 +46,9 @@ fn best(f: &mut dyn FnMut()) -> Duration {
     best
 }
 
+/// A part of the table.
+type Section = fn(&Table);
+
 struct Table {
     section: Option<String>,
     filters: Vec<String>,
@@ -427,7 +430,7 @@ fn main() {
         "{:<44} {:>10} {:>10} {:>9}",
         "", "1 thread", "all, us", "GB/s"
     );
-    let sections: [(&str, fn(&Table)); 6] = [
+    let sections: [(&str, Section); 6] = [
         ("pool", pooling),
         ("rows", rows),
         ("random", random),
