@@ -405,7 +405,8 @@ pub enum Op {
     // Recurrence.
     /// `(projection, kernel, h0[, c0][, bias][, mask][, dropout])`: c0 for the LSTM, the bias for
     /// the GRU with `reset_after`, the mask bool `[batch, steps]`, dropout `[gates, batch, units]`.
-    /// Outputs `(h of all steps, kept for the gradient[, c of all steps, last c])`.
+    /// Outputs `(h of all steps, kept for the gradient[, c of all steps, last c])`; what is only
+    /// for the gradient is `[steps, batch, ..]`.
     Rnn(RnnAttrs),
     /// `(the operands and first outputs of Rnn: h, kept[, c], then dh[, gradient to the last c])`.
     /// Outputs: gradients to `(projection, kernel, h0[, c0][, bias])`.

@@ -120,10 +120,10 @@ pub(super) fn infer_rnn(attrs: &RnnAttrs, o: &Operands<'_>) -> Inferred {
     let kept = s.units.map(|u| u * attrs.cell.kept());
     let mut outputs = vec![
         of(vec![s.batch, s.steps, s.units]),
-        of(vec![s.batch, s.steps, kept]),
+        of(vec![s.steps, s.batch, kept]),
     ];
     if attrs.cell == RnnCell::Lstm {
-        outputs.push(of(vec![s.batch, s.steps, s.units]));
+        outputs.push(of(vec![s.steps, s.batch, s.units]));
         outputs.push(of(vec![s.batch, s.units]));
     }
     Ok(outputs)

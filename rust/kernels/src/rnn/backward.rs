@@ -13,7 +13,7 @@ use crate::par;
 pub struct Backward<'a, T> {
     /// The forward pass's outputs.
     pub h: &'a [T],
-    /// The forward pass's cell states (LSTM; else empty).
+    /// The forward pass's cell states (LSTM; else empty), as it laid them out.
     pub c: &'a [T],
     /// What the forward pass kept.
     pub kept: &'a [T],
@@ -122,6 +122,12 @@ pub fn backward<T: Float + Math>(r: &Rnn, x: &Operands<'_, T>, g: Backward<'_, T
                 dc: zeros(),
                 next: zeros(),
                 mixed: zeros(),
+                dgates: vec![T::ZERO; count * r.width()],
+                dinner: if r.cell == (Cell::Gru { reset_after: true }) {
+                    zeros()
+                } else {
+                    Vec::new()
+                },
             };
             rows.run(g.dc_last);
         });
@@ -252,6 +258,10 @@ struct Rows<'a, T> {
     /// Gradient to the output before it.
     next: Vec<T>,
     mixed: Vec<T>,
+    /// Gradients to the gates of the step at hand, `[count, width]`, and to the inner product of a
+    /// GRU with `reset_after`, `[count, units]`: rows side by side share no cache sets.
+    dgates: Vec<T>,
+    dinner: Vec<T>,
 }
 
 impl<T: Float + Math> Rows<'_, T> {
@@ -280,15 +290,6 @@ impl<T: Float + Math> Rows<'_, T> {
         }
     }
 
-    fn before<'s>(&self, of: &'s [T], start: &'s [T], step: usize, row: usize) -> &'s [T] {
-        let (u, sample) = (self.r.units, self.first + row);
-        if step == 0 {
-            return &start[sample * u..(sample + 1) * u];
-        }
-        let at = (sample * self.r.steps + step - 1) * u;
-        &of[at..at + u]
-    }
-
     /// Place of a step's input in sequences by time.
     fn place(&self, step: usize, row: usize) -> usize {
         (self.first + row) * self.r.steps + self.r.time(step)
@@ -298,68 +299,58 @@ impl<T: Float + Math> Rows<'_, T> {
         self.x.mask.get(self.place(step, row)) == Some(&0)
     }
 
-    /// A row of the gradient to the projection.
-    #[allow(clippy::mut_from_ref, reason = "tasks take disjoint rows")]
-    fn dgates(&self, step: usize, row: usize) -> &mut [T] {
-        let width = self.r.width();
-        // SAFETY: the row belongs to this task, which takes it once at a time.
-        unsafe {
-            self.out
-                .dprojection
-                .part(self.place(step, row) * width, width)
-        }
-    }
-
     fn gates(&self, step: usize, row: usize) -> &[T] {
         let kept = self.r.kept();
-        let at = ((self.first + row) * self.r.steps + step) * kept;
+        let at = (step * self.r.batch + self.first + row) * kept;
         &self.saved.kept[at..at + kept]
     }
 
     fn step(&mut self, step: usize) {
-        let u = self.r.units;
+        let (u, width) = (self.r.units, self.r.width());
         for row in 0..self.count {
             self.write_factors(step, row);
             let part = row * u..(row + 1) * u;
             if self.masked(step, row) {
-                self.dgates(step, row).fill(T::ZERO);
-                self.inner(step, row).fill(T::ZERO);
-                let (dh, next) = (&self.dh[part.clone()], &mut self.next[part.clone()]);
-                next.copy_from_slice(dh);
-                self.mixed[part].fill(T::ZERO);
+                self.dgates[row * width..(row + 1) * width].fill(T::ZERO);
+                if !self.dinner.is_empty() {
+                    self.dinner[part.clone()].fill(T::ZERO);
+                }
+                self.next[part.clone()].copy_from_slice(&self.dh[part]);
             } else {
                 self.row(step, row);
             }
         }
         match self.r.cell {
-            Cell::Simple | Cell::Lstm => self.through(step, 0, self.r.cell.gates()),
+            Cell::Simple | Cell::Lstm => self.through(0, self.r.cell.gates()),
             Cell::Gru { reset_after: false } => {
                 self.reset_before(step);
-                self.through(step, 0, 2);
+                self.through(0, 2);
             }
             Cell::Gru { reset_after: true } => {
-                self.through(step, 0, 2);
-                self.through_inner(step);
+                self.through(0, 2);
+                self.through_inner();
+            }
+        }
+        for row in 0..self.count {
+            let place = self.place(step, row);
+            // SAFETY: the rows belong to this task.
+            unsafe { self.out.dprojection.part(place * width, width) }
+                .copy_from_slice(&self.dgates[row * width..(row + 1) * width]);
+            if !self.dinner.is_empty() {
+                // SAFETY: as above.
+                unsafe { self.out.inner.part(place * u, u) }
+                    .copy_from_slice(&self.dinner[row * u..(row + 1) * u]);
             }
         }
     }
 
     /// The gradients to the gates of a row, and the direct part of the one to the state before.
     fn row(&mut self, step: usize, row: usize) {
-        let (r, u) = (self.r, self.r.units);
-        let dgates = {
-            let width = r.width();
-            // SAFETY: as in `dgates`; taken apart from it so that own buffers can be borrowed.
-            unsafe {
-                self.out
-                    .dprojection
-                    .part(self.place(step, row) * width, width)
-            }
-        };
-        let kept = r.kept();
-        let at = ((self.first + row) * r.steps + step) * kept;
-        let gates = &self.saved.kept[at..at + kept];
+        let (r, u, width) = (self.r, self.r.units, self.r.width());
+        let at = (step * r.batch + self.first + row) * r.kept();
+        let gates = &self.saved.kept[at..at + r.kept()];
         let part = row * u..(row + 1) * u;
+        let dgates = &mut self.dgates[row * width..(row + 1) * width];
         match r.cell {
             Cell::Simple => {
                 dgates.copy_from_slice(&self.dh[part.clone()]);
@@ -367,8 +358,12 @@ impl<T: Float + Math> Rows<'_, T> {
                 self.next[part].fill(T::ZERO);
             }
             Cell::Lstm => {
-                let own = ((self.first + row) * r.steps + step) * u;
-                let before = self.before(self.saved.c, self.x.c0, step, row);
+                let own = (step * r.batch + self.first + row) * u;
+                let sample = self.first + row;
+                let before = match step {
+                    0 => &self.x.c0[sample * u..(sample + 1) * u],
+                    _ => &self.saved.c[own - r.batch * u..][..u],
+                };
                 lstm_back(LstmBack {
                     activation: r.activation,
                     gate_activation: r.gate_activation,
@@ -382,7 +377,7 @@ impl<T: Float + Math> Rows<'_, T> {
                 self.next[part].fill(T::ZERO);
             }
             Cell::Gru { reset_after } => {
-                let before = self.before(self.saved.h, self.x.h0, step, row);
+                let before = state_before(r, self.saved.h, self.x.h0, step, self.first + row);
                 let (zr, dg) = dgates.split_at_mut(2 * u);
                 let (dz, dr) = zr.split_at_mut(u);
                 gru_back(GruBack {
@@ -394,26 +389,15 @@ impl<T: Float + Math> Rows<'_, T> {
                     dh: &self.dh[part.clone()],
                     dz,
                     dg,
-                    dbefore: &mut self.next[part],
+                    dbefore: &mut self.next[part.clone()],
                 });
                 if reset_after {
                     multiply(dg, &gates[3 * u..], dr);
                     slopes(r.gate_activation, &gates[u..2 * u], dr);
-                    multiply(dg, &gates[u..2 * u], self.inner(step, row));
+                    multiply(dg, &gates[u..2 * u], &mut self.dinner[part]);
                 }
             }
         }
-    }
-
-    /// A row of the gradient to the inner product of a GRU with `reset_after`; else empty.
-    #[allow(clippy::mut_from_ref, reason = "tasks take disjoint rows")]
-    fn inner(&self, step: usize, row: usize) -> &mut [T] {
-        if self.r.cell != (Cell::Gru { reset_after: true }) {
-            return &mut [];
-        }
-        let u = self.r.units;
-        // SAFETY: the row belongs to this task, which takes it once at a time.
-        unsafe { self.out.inner.part(self.place(step, row) * u, u) }
     }
 
     fn dropout(&self, gate: usize, row: usize) -> &[T] {
@@ -425,7 +409,7 @@ impl<T: Float + Math> Rows<'_, T> {
     /// What each block of the recurrent kernel was multiplied with in the forward pass.
     fn write_factors(&mut self, step: usize, row: usize) {
         let (r, u) = (self.r, self.r.units);
-        let before = self.before(self.saved.h, self.x.h0, step, row);
+        let before = state_before(self.r, self.saved.h, self.x.h0, step, self.first + row);
         let dropout = !self.x.dropout.is_empty();
         for factor in 0..r.factors(dropout) {
             let at = factor * r.sequence(u) + self.place(step, row) * u;
@@ -445,7 +429,7 @@ impl<T: Float + Math> Rows<'_, T> {
         }
     }
 
-    /// `out += d U^T` for the gates `from .. to`, where d lies with a stride.
+    /// `out (+)= d U^T` for the gates `from .. to`, where d lies with a stride.
     fn product(&self, d: &[T], stride: usize, from: usize, to: usize, out: &mut [T], add: bool) {
         let u = self.r.units;
         let b = &self.saved.transposed[from * u * u..to * u * u];
@@ -469,28 +453,23 @@ impl<T: Float + Math> Rows<'_, T> {
         );
     }
 
-    /// The gradients of this task's rows at a step, from a column on; rows lie `steps * width`
-    /// apart.
-    fn dgate_rows(&self, step: usize, column: usize) -> &[T] {
-        let width = self.r.width();
-        let from = self.place(step, 0) * width + column;
-        let len = (self.count - 1) * self.r.steps * width + width - column;
-        // SAFETY: from this task's first row to its last; nothing writes them while they are read.
-        unsafe { self.out.dprojection.part(from, len) }
-    }
-
     /// Adds what flows to the state before through the gates `from .. to`.
-    fn through(&mut self, step: usize, from: usize, to: usize) {
-        let stride = self.r.steps * self.r.width();
+    fn through(&mut self, from: usize, to: usize) {
+        let (u, width) = (self.r.units, self.r.width());
         let mut next = std::mem::take(&mut self.next);
         if self.x.dropout.is_empty() {
-            let d = self.dgate_rows(step, from * self.r.units);
-            self.product(d, stride, from, to, &mut next, true);
+            self.product(&self.dgates[from * u..], width, from, to, &mut next, true);
         } else {
             for gate in from..to {
                 let mut mixed = std::mem::take(&mut self.mixed);
-                let d = self.dgate_rows(step, gate * self.r.units);
-                self.product(d, stride, gate, gate + 1, &mut mixed, false);
+                self.product(
+                    &self.dgates[gate * u..],
+                    width,
+                    gate,
+                    gate + 1,
+                    &mut mixed,
+                    false,
+                );
                 self.mixed = mixed;
                 self.add_dropped(gate, &mut next);
             }
@@ -512,20 +491,14 @@ impl<T: Float + Math> Rows<'_, T> {
     }
 
     /// GRU with `reset_after`: what flows through the candidate's inner product.
-    fn through_inner(&mut self, step: usize) {
+    fn through_inner(&mut self) {
         let u = self.r.units;
-        let (from, len) = (
-            self.place(step, 0) * u,
-            (self.count - 1) * self.r.steps * u + u,
-        );
-        // SAFETY: from this task's first row to its last; nothing writes them while they are read.
-        let d: &[T] = unsafe { self.out.inner.part(from, len) };
         let mut next = std::mem::take(&mut self.next);
         if self.x.dropout.is_empty() {
-            self.product(d, self.r.steps * u, 2, 3, &mut next, true);
+            self.product(&self.dinner, u, 2, 3, &mut next, true);
         } else {
             let mut mixed = std::mem::take(&mut self.mixed);
-            self.product(d, self.r.steps * u, 2, 3, &mut mixed, false);
+            self.product(&self.dinner, u, 2, 3, &mut mixed, false);
             self.mixed = mixed;
             self.add_dropped(2, &mut next);
         }
@@ -534,12 +507,13 @@ impl<T: Float + Math> Rows<'_, T> {
 
     /// GRU: the gradient to `r h` gives those to r and to the state before.
     fn reset_before(&mut self, step: usize) {
-        let (r, u) = (self.r, self.r.units);
+        let (r, u, width) = (self.r, self.r.units, self.r.width());
         let mut mixed = std::mem::take(&mut self.mixed);
-        let d = self.dgate_rows(step, 2 * u);
-        self.product(d, r.steps * r.width(), 2, 3, &mut mixed, false);
-        let mut next = std::mem::take(&mut self.next);
-        for row in (0..self.count).filter(|&row| !self.masked(step, row)) {
+        self.product(&self.dgates[2 * u..], width, 2, 3, &mut mixed, false);
+        for row in (0..self.count)
+            .filter(|&row| !self.masked(step, row))
+            .collect::<Vec<_>>()
+        {
             let part = row * u..(row + 1) * u;
             let d = &mut mixed[part.clone()];
             if !self.x.dropout.is_empty() {
@@ -547,14 +521,24 @@ impl<T: Float + Math> Rows<'_, T> {
                     .zip(self.dropout(2, row))
                     .for_each(|(a, &b)| *a = *a * b);
             }
-            let reset = &self.gates(step, row)[u..2 * u];
-            let before = self.before(self.saved.h, self.x.h0, step, row);
-            let dr = &mut self.dgates(step, row)[u..2 * u];
+            let at = (step * r.batch + self.first + row) * r.kept() + u;
+            let reset = &self.saved.kept[at..at + u];
+            let before = state_before(r, self.saved.h, self.x.h0, step, self.first + row);
+            let dr = &mut self.dgates[row * width + u..row * width + 2 * u];
             multiply(d, before, dr);
             slopes(r.gate_activation, reset, dr);
-            multiply_add(d, reset, &mut next[part]);
+            multiply_add(d, reset, &mut self.next[part]);
         }
         self.mixed = mixed;
-        self.next = next;
     }
+}
+
+/// A sample's output before a step.
+fn state_before<'s, T>(r: &Rnn, h: &'s [T], h0: &'s [T], step: usize, sample: usize) -> &'s [T] {
+    let u = r.units;
+    if step == 0 {
+        return &h0[sample * u..(sample + 1) * u];
+    }
+    let at = (sample * r.steps + step - 1) * u;
+    &h[at..at + u]
 }

@@ -12,9 +12,10 @@ use crate::par;
 pub struct Forward<'a, T> {
     /// Outputs of all steps, `[batch, steps, units]`.
     pub h: &'a mut [T],
-    /// Cell states of all steps (LSTM; else empty), of the same shape.
+    /// Cell states of all steps (LSTM; else empty), `[steps, batch, units]`.
     pub c: &'a mut [T],
-    /// For the backward pass, `[batch, steps, kept]`.
+    /// For the backward pass, `[steps, batch, kept]`: a step's rows lie side by side, where they
+    /// share no cache sets.
     pub kept: &'a mut [T],
 }
 
@@ -66,6 +67,7 @@ pub fn forward<T: Float + Math>(r: &Rnn, x: &Operands<'_, T>, out: Forward<'_, T
             h: &shared.0,
             c: &shared.1,
             kept: &shared.2,
+            state: x.h0[first * r.units..last * r.units].to_vec(),
             mixed: vec![T::ZERO; (last - first) * r.units],
         };
         for step in 0..r.steps {
@@ -83,120 +85,75 @@ struct Rows<'a, T> {
     h: &'a Shared<T>,
     c: &'a Shared<T>,
     kept: &'a Shared<T>,
+    /// The output of the step before, `[count, units]`.
+    state: Vec<T>,
     /// A factor of a product that is not lying in memory as such: `h` after dropout, `r h`.
     mixed: Vec<T>,
 }
 
 impl<T: Float + Math> Rows<'_, T> {
-    /// A row of a sequence.
-    ///
-    /// # Safety
-    /// As for [`Shared::part`]: the sequence has these columns, and the row is not in use.
+    /// What is kept of a row's step.
     #[allow(clippy::mut_from_ref, reason = "tasks take disjoint rows")]
-    unsafe fn row<'s>(
-        &self,
-        of: &'s Shared<T>,
-        columns: usize,
-        row: usize,
-        step: usize,
-    ) -> &'s mut [T] {
-        let at = ((self.first + row) * self.r.steps + step) * columns;
-        // SAFETY: the caller's promise.
-        unsafe { of.part(at, columns) }
+    fn gates_of(&self, step: usize, row: usize) -> &mut [T] {
+        let columns = self.r.kept();
+        let at = (step * self.r.batch + self.first + row) * columns;
+        // SAFETY: the row belongs to this task, which takes it once at a time.
+        unsafe { self.kept.part(at, columns) }
     }
 
-    /// The state before a step: where its rows begin, and how far they lie apart.
-    fn state_before<'s>(
-        &'s self,
-        of: &'s Shared<T>,
-        start: &'s [T],
-        step: usize,
-    ) -> (&'s [T], usize) {
-        let u = self.r.units;
-        if step == 0 {
-            return (&start[self.first * u..(self.first + self.count) * u], u);
-        }
-        let from = (self.first * self.r.steps + step - 1) * u;
-        let len = (self.count - 1) * self.r.steps * u + u;
-        // SAFETY: the rows' own earlier outputs, which nothing writes any more; the stretch
-        // between them is only skipped over.
-        (unsafe { of.part(from, len) }, self.r.steps * u)
+    fn projected(&self, step: usize, row: usize) -> &[T] {
+        let width = self.r.width();
+        let at = ((self.first + row) * self.r.steps + self.r.time(step)) * width;
+        &self.x.projection[at..at + width]
     }
 
-    fn before_row<'s>(
-        &'s self,
-        of: &'s Shared<T>,
-        start: &'s [T],
-        step: usize,
-        row: usize,
-    ) -> &'s [T] {
-        let u = self.r.units;
-        let (all, stride) = self.state_before(of, start, step);
-        &all[row * stride..row * stride + u]
+    fn before(&self, row: usize) -> &[T] {
+        &self.state[row * self.r.units..(row + 1) * self.r.units]
     }
 
     fn step(&mut self, step: usize) {
         match self.r.cell {
-            Cell::Simple | Cell::Lstm => self.gates(step, 0, self.r.cell.gates(), true),
-            Cell::Gru { .. } => self.gates(step, 0, 2, true),
-        }
-        if let Cell::Gru { reset_after } = self.r.cell {
-            self.candidate(step, reset_after);
+            Cell::Simple | Cell::Lstm => self.gates(step, self.r.cell.gates()),
+            Cell::Gru { reset_after } => {
+                self.gates(step, 2);
+                self.candidate(step, reset_after);
+            }
         }
         for row in 0..self.count {
             self.finish(step, row);
         }
     }
 
-    /// `gates = projection + h U` for gates `from .. to`, and their recurrent bias, if any.
-    fn gates(&mut self, step: usize, from: usize, to: usize, project: bool) {
-        let (u, width, columns) = (self.r.units, self.r.width(), self.r.kept());
-        let time = self.r.time(step);
+    /// `gates = projection + h U` for the first `count` gates, and their recurrent bias, if any.
+    fn gates(&mut self, step: usize, count: usize) {
+        let u = self.r.units;
         for row in 0..self.count {
-            let at = ((self.first + row) * self.r.steps + time) * width;
-            // SAFETY: the row belongs to this task.
-            let gates = unsafe { self.row(self.kept, columns, row, step) };
-            for k in from * u..to * u {
-                let projected = if project {
-                    self.x.projection[at + k]
-                } else {
-                    T::ZERO
-                };
-                gates[k] = projected + self.x.bias.get(k).copied().unwrap_or(T::ZERO);
-            }
+            let gates = &mut self.gates_of(step, row)[..count * u];
+            gates.copy_from_slice(&self.projected(step, row)[..count * u]);
+            let bias = self.x.bias.iter();
+            gates.iter_mut().zip(bias).for_each(|(g, &b)| *g += b);
         }
         if self.x.dropout.is_empty() {
-            let (h, stride) = self.state_before(self.h, self.x.h0, step);
-            self.product(h, stride, step, from * u, from * u, (to - from) * u);
-            return;
+            return self.product(&self.state, step, 0, 0, count * u);
         }
-        for gate in from..to {
-            self.drop_state(step, gate);
-            self.product(&self.mixed, u, step, gate * u, gate * u, u);
+        for gate in 0..count {
+            self.drop_state(gate);
+            self.product(&self.mixed, step, gate * u, gate * u, u);
         }
     }
 
     /// `mixed = h * dropout[gate]`.
-    fn drop_state(&mut self, step: usize, gate: usize) {
-        let u = self.r.units;
-        let mut mixed = std::mem::take(&mut self.mixed);
-        for row in 0..self.count {
-            let at = (gate * self.r.batch + self.first + row) * u;
-            let before = self.before_row(self.h, self.x.h0, step, row);
-            multiply(
-                before,
-                &self.x.dropout[at..at + u],
-                &mut mixed[row * u..(row + 1) * u],
-            );
-        }
-        self.mixed = mixed;
+    fn drop_state(&mut self, gate: usize) {
+        let n = self.count * self.r.units;
+        let at = (gate * self.r.batch + self.first) * self.r.units;
+        multiply(&self.state, &self.x.dropout[at..at + n], &mut self.mixed);
     }
 
     /// Adds `a U[:, from..from + n]` to the kept columns `to..to + n` of a step.
-    fn product(&self, a: &[T], stride: usize, step: usize, from: usize, to: usize, n: usize) {
+    fn product(&self, a: &[T], step: usize, from: usize, to: usize, n: usize) {
         let (u, width, columns) = (self.r.units, self.r.width(), self.r.kept());
-        let at = (self.first * self.r.steps + step) * columns + to;
-        let len = (self.count - 1) * self.r.steps * columns + n;
+        let at = (step * self.r.batch + self.first) * columns + to;
+        let len = (self.count - 1) * columns + n;
         // SAFETY: from this task's first row to its last; the product writes the n columns of
         // each of them and skips what lies between.
         let out = unsafe { self.kept.part(at, len) };
@@ -206,77 +163,54 @@ impl<T: Float + Math> Rows<'_, T> {
         };
         let kernel = &self.x.kernel[from..];
         gemm(
-            self.count,
-            n,
-            u,
-            a,
-            stride,
-            1,
-            kernel,
-            width,
-            1,
-            out,
-            self.r.steps * columns,
-            &ep,
+            self.count, n, u, a, u, 1, kernel, width, 1, out, columns, &ep,
         );
     }
 
     /// The GRU's candidate, after its gates z and r.
     fn candidate(&mut self, step: usize, reset_after: bool) {
-        let (u, columns) = (self.r.units, self.r.kept());
+        let u = self.r.units;
         for row in 0..self.count {
-            // SAFETY: the row belongs to this task.
-            let gates = unsafe { self.row(self.kept, columns, row, step) };
-            activate_row(self.r.gate_activation, &mut gates[..2 * u]);
+            activate_row(
+                self.r.gate_activation,
+                &mut self.gates_of(step, row)[..2 * u],
+            );
         }
         if reset_after {
             return self.candidate_reset_after(step);
         }
         let mut mixed = std::mem::take(&mut self.mixed);
         for row in 0..self.count {
-            // SAFETY: the row belongs to this task.
-            let gates = unsafe { self.row(self.kept, columns, row, step) };
+            let gates = self.gates_of(step, row);
             let out = &mut mixed[row * u..(row + 1) * u];
-            multiply(
-                self.before_row(self.h, self.x.h0, step, row),
-                &gates[u..2 * u],
-                out,
-            );
+            multiply(self.before(row), &gates[u..2 * u], out);
             if !self.x.dropout.is_empty() {
                 let at = (2 * self.r.batch + self.first + row) * u;
-                let kept = out.to_vec();
-                multiply(&kept, &self.x.dropout[at..at + u], out);
+                let factors = &self.x.dropout[at..at + u];
+                out.iter_mut().zip(factors).for_each(|(o, &d)| *o = *o * d);
             }
-            let time = self.r.time(step);
-            let at = ((self.first + row) * self.r.steps + time) * self.r.width() + 2 * u;
-            gates[2 * u..3 * u].copy_from_slice(&self.x.projection[at..at + u]);
+            gates[2 * u..3 * u].copy_from_slice(&self.projected(step, row)[2 * u..]);
         }
         self.mixed = mixed;
-        self.product(&self.mixed, u, step, 2 * u, 2 * u, u);
+        self.product(&self.mixed, step, 2 * u, 2 * u, u);
     }
 
     /// `candidate = projection + r (h U + b)`; the bracket is kept in the fourth block.
     fn candidate_reset_after(&mut self, step: usize) {
-        let (u, width, columns) = (self.r.units, self.r.width(), self.r.kept());
+        let u = self.r.units;
         for row in 0..self.count {
-            // SAFETY: the row belongs to this task.
-            let gates = unsafe { self.row(self.kept, columns, row, step) };
-            gates[3 * u..].copy_from_slice(&self.x.bias[2 * u..]);
+            self.gates_of(step, row)[3 * u..].copy_from_slice(&self.x.bias[2 * u..]);
         }
         if self.x.dropout.is_empty() {
-            let (h, stride) = self.state_before(self.h, self.x.h0, step);
-            self.product(h, stride, step, 2 * u, 3 * u, u);
+            self.product(&self.state, step, 2 * u, 3 * u, u);
         } else {
-            self.drop_state(step, 2);
-            self.product(&self.mixed, u, step, 2 * u, 3 * u, u);
+            self.drop_state(2);
+            self.product(&self.mixed, step, 2 * u, 3 * u, u);
         }
         for row in 0..self.count {
-            // SAFETY: the row belongs to this task.
-            let gates = unsafe { self.row(self.kept, columns, row, step) };
-            let at = ((self.first + row) * self.r.steps + self.r.time(step)) * width + 2 * u;
-            let (head, inner) = gates.split_at_mut(3 * u);
+            let (head, inner) = self.gates_of(step, row).split_at_mut(3 * u);
             let (zr, candidate) = head.split_at_mut(2 * u);
-            candidate.copy_from_slice(&self.x.projection[at..at + u]);
+            candidate.copy_from_slice(&self.projected(step, row)[2 * u..]);
             multiply_add(&zr[u..], inner, candidate);
         }
     }
@@ -284,16 +218,12 @@ impl<T: Float + Math> Rows<'_, T> {
     /// Activations, the new state, and the mask.
     fn finish(&mut self, step: usize, row: usize) {
         let (r, u) = (self.r, self.r.units);
-        // SAFETY: the rows belong to this task, and each is taken once.
-        let (gates, h) = unsafe {
-            (
-                self.row(self.kept, r.kept(), row, step),
-                self.row(self.h, u, row, step),
-            )
-        };
-        let before = self.before_row(self.h, self.x.h0, step, row);
-        let at = (self.first + row) * r.steps + r.time(step);
-        let masked = self.x.mask.get(at) == Some(&0);
+        let gates = self.gates_of(step, row);
+        let at = (self.first + row) * r.steps + step;
+        // SAFETY: the row belongs to this task, and is taken once.
+        let h = unsafe { self.h.part(at * u, u) };
+        let time = (self.first + row) * r.steps + r.time(step);
+        let masked = self.x.mask.get(time) == Some(&0);
         match r.cell {
             Cell::Simple => {
                 activate_row(r.activation, gates);
@@ -301,23 +231,31 @@ impl<T: Float + Math> Rows<'_, T> {
             }
             Cell::Gru { .. } => {
                 activate_row(r.activation, &mut gates[2 * u..3 * u]);
-                gru_state(&gates[..u], &gates[2 * u..3 * u], before, h);
+                gru_state(&gates[..u], &gates[2 * u..3 * u], self.before(row), h);
             }
             Cell::Lstm => {
                 activate_row(r.gate_activation, &mut gates[..2 * u]);
                 activate_row(r.activation, &mut gates[2 * u..3 * u]);
                 activate_row(r.gate_activation, &mut gates[3 * u..]);
+                let own = (step * r.batch + self.first + row) * u;
                 // SAFETY: as above.
-                let c = unsafe { self.row(self.c, u, row, step) };
-                let c_before = self.before_row(self.c, self.x.c0, step, row);
-                lstm_state(r.activation, gates, c_before, c, h);
+                let c = unsafe { self.c.part(own, u) };
+                let before = if step == 0 {
+                    &self.x.c0[(self.first + row) * u..(self.first + row + 1) * u]
+                } else {
+                    // SAFETY: the row's state of the step before, which nothing writes any more.
+                    unsafe { self.c.part(own - r.batch * u, u) }
+                };
+                lstm_state(r.activation, gates, before, c, h);
                 if masked {
-                    c.copy_from_slice(c_before);
+                    c.copy_from_slice(before);
                 }
             }
         }
         if masked {
-            h.copy_from_slice(before);
+            h.copy_from_slice(self.before(row));
+        } else {
+            self.state[row * u..(row + 1) * u].copy_from_slice(h);
         }
     }
 }

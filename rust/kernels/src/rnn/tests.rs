@@ -91,7 +91,7 @@ impl Case {
         let outputs: f64 = h.iter().zip(dh).map(|(a, b)| a * b).sum();
         let cells: f64 = (0..if c.is_empty() { 0 } else { r.batch })
             .flat_map(|b| (0..r.units).map(move |k| (b, k)))
-            .map(|(b, k)| c[(b * r.steps + r.steps - 1) * r.units + k] * dc[b * r.units + k])
+            .map(|(b, k)| c[((r.steps - 1) * r.batch + b) * r.units + k] * dc[b * r.units + k])
             .sum();
         outputs + cells
     }

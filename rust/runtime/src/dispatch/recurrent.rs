@@ -85,7 +85,7 @@ fn forward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, args: &Args<'_>) {
             match r.steps {
                 0 => row.copy_from_slice(&x.c0[b * r.units..(b + 1) * r.units]),
                 steps => {
-                    let at = (b * steps + steps - 1) * r.units;
+                    let at = ((steps - 1) * r.batch + b) * r.units;
                     row.copy_from_slice(&c[at..at + r.units]);
                 }
             }
