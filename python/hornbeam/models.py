@@ -314,12 +314,11 @@ class Sequential(Model):
 
     def get_config(self) -> list[dict[str, Any]]:
         """Return the layers' classes and configurations, the bottom layer first."""
-        return copy.deepcopy(
-            [
-                {"class_name": type(layer).__name__, "config": layer.get_config()}
-                for layer in self._stack
-            ]
-        )
+        config = [_described(layer) for layer in self._stack]
+        if self._stack and isinstance(self._stack[0], Merge) and self._stack[0].layers:
+            # The branches are no layers of the stack; nothing else would say what is merged.
+            config[0]["config"]["layers"] = [_described(x) for x in self._stack[0].layers]
+        return copy.deepcopy(config)
 
     @classmethod
     def from_config(cls, config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
@@ -336,6 +335,10 @@ class Sequential(Model):
             name, config = config.get("name"), config["layers"]
         layers = [deserialize(layer, custom_objects=custom_objects) for layer in config]
         return cls(layers, name=name)
+
+
+def _described(layer: Layer) -> dict[str, Any]:
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
 
 
 def _asked_input(layer: Layer) -> tuple[Any, str | None]:

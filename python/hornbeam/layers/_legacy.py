@@ -32,6 +32,8 @@ MODES = ("sum", "mul", "concat", "ave", "cos", "dot", "max")
 class Merge(Layer):
     """Merge a list of tensors into one; `Add`, `Concatenate` and the like are today's form.
 
+    A Sequential model may begin with it; the weights of the merged layers are then the model's.
+
     Args:
         layers: layers, or models, whose outputs are merged at once; without it the layer is called
             on a list of tensors.
@@ -60,6 +62,7 @@ class Merge(Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        self.layers = list(layers or ())
         warnings.warn(
             "The `Merge` layer is a form of Keras 1. Use the layers in `layers.merge` instead, "
             "such as `add`, `concatenate` or `dot`.",
@@ -84,6 +87,21 @@ class Merge(Layer):
                     for layer, node, i in zip(layers, nodes, tensors, strict=True)
                 ]
             )
+
+    @property  # type: ignore[misc]  # a plain layer's can be set
+    def trainable_weights(self) -> list[Any]:
+        """The variables of the merged layers that training changes."""
+        return [w for layer in self.layers for w in layer.trainable_weights]
+
+    @property  # type: ignore[misc]  # a plain layer's can be set
+    def non_trainable_weights(self) -> list[Any]:
+        """The variables of the merged layers that training leaves alone."""
+        return [w for layer in self.layers for w in layer.non_trainable_weights]
+
+    @property  # type: ignore[misc]  # a plain layer's can be set
+    def constraints(self) -> dict[Any, Any]:
+        """Variable of the merged layers -> constraint applied after each step."""
+        return {v: c for layer in self.layers for v, c in layer.constraints.items()}
 
     def _layer_for(self, mode: str) -> Layer:
         if mode == "concat":
@@ -153,10 +171,16 @@ class Merge(Layer):
 
     @classmethod
     def from_config(
-        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Merge:
-        """Build the layer from what `get_config` returned."""
+        """Build the layer from what `get_config` returned, with 'layers' for merged ones."""
+        from . import deserialize
+
         config = dict(config)
+        if "layers" in config:
+            config["layers"] = [
+                deserialize(layer, custom_objects=custom_objects) for layer in config["layers"]
+            ]
         for key in ("mode", "output_shape", "output_mask"):
             kind = config.pop(f"{key}_type", "raw")
             if kind != "raw":

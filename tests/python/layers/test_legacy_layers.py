@@ -78,6 +78,35 @@ def test_merge_of_models_begins_a_sequential_model():
     assert (model.predict([x, y]) != found).any()
 
 
+def test_merged_models_are_trained_and_kept(tmp_path):
+    left = keras.models.Sequential([layers.Dense(3, input_shape=(4,), kernel_constraint="non_neg")])
+    right = keras.models.Sequential([layers.BatchNormalization(input_shape=(5,))])
+    model = keras.models.Sequential([layers.Merge([left, right], mode="concat"), layers.Dense(2)])
+    assert len(model.get_weights()) == 2 + 4 + 2
+    assert len(model.trainable_weights) == 2 + 2 + 2
+    assert keras.legacy.models.needs_legacy_support(model)
+    flat = keras.legacy.models.legacy_sequential_layers(model)
+    assert flat == [*left.layers, *right.layers, model.layers[1]]
+    model.compile("sgd", "mse")
+    x, y = R.randn(6, 4), R.randn(6, 5)
+    before = left.get_weights()[0]
+    model.fit([x, y], R.randn(6, 2), epochs=2, verbose=0)
+    after = left.get_weights()[0]
+    assert (before != after).any()
+    assert (after >= 0).all()
+    with pytest.warns(UserWarning, match="Keras 1"):
+        copy = keras.models.Sequential.from_config(model.get_config())
+    model.save_weights(str(tmp_path / "merged.h5"))
+    copy.load_weights(str(tmp_path / "merged.h5"))
+    np.testing.assert_array_equal(copy.predict([x, y]), model.predict([x, y]))
+
+
+def test_plain_models_need_no_legacy_support():
+    model = keras.models.Sequential([layers.Dense(2, input_shape=(3,))])
+    assert not keras.legacy.models.needs_legacy_support(model)
+    assert keras.legacy.models.legacy_sequential_layers(model) == model.layers
+
+
 def test_merge_masks():
     a = layers.Input(shape=(3, 2))
     masked = layers.Masking()(a)
