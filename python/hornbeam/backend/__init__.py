@@ -42,7 +42,7 @@ from .conv import (
     pool3d,
     separable_conv2d,
 )
-from .ctc import ctc_batch_cost
+from .ctc import ctc_batch_cost, ctc_decode
 from .loops import foldl, foldr, fused_rnn, map_fn, rnn
 from .math import (
     abs,
@@ -218,6 +218,7 @@ __all__ = [
     "cos",
     "count_params",
     "ctc_batch_cost",
+    "ctc_decode",
     "cumprod",
     "cumsum",
     "depthwise_conv2d",

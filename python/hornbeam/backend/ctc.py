@@ -15,7 +15,7 @@ from .. import _core
 from .._core import Tensor
 from .convert import as_tensor, dim, to_float
 from .loops import rnn
-from .math import logsumexp
+from .math import argmax, cumsum, logsumexp, max, sum
 from .nn import log_softmax
 from .shapes import concatenate, expand_dims, one_hot, squeeze, stack
 
@@ -69,6 +69,65 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     jumps = concatenate([_row(jump, 0.0), jump], axis=-1)
     _, _, (alpha,) = rnn(step, padded, [start], mask=running, constants=[jumps])
     return _final(alpha, label_length)
+
+
+def ctc_decode(
+    y_pred: Any,
+    input_length: Any,
+    greedy: bool = True,
+    beam_width: int = 100,
+    top_paths: int = 1,
+) -> tuple[list[Tensor], Tensor]:
+    """Return the labelling of the likeliest alignment of each sample.
+
+    Args:
+        y_pred: probabilities of shape (samples, time, classes), the last class being the blank.
+        input_length: number of time steps of each sample, shape (samples,).
+        greedy: True takes the likeliest class of each step; the beam search that False stands
+            for is not available.
+        beam_width: the number of beams of that search.
+        top_paths: the number of labellings of that search.
+
+    Returns:
+        A list of one tensor of class numbers, shape (samples, time), filled up with -1; and minus
+        the sum of the logarithms of the chosen probabilities, shape (samples, 1).
+
+    Raises:
+        ValueError: for a beam search, or when the number of classes is not known.
+    """
+    del beam_width
+    if not greedy or top_paths != 1:
+        raise ValueError(
+            f"ctc_decode: got greedy={greedy} and top_paths={top_paths}, but there is no beam "
+            "search: only the likeliest alignment is found, with greedy=True and top_paths=1"
+        )
+    y_pred = to_float(y_pred)
+    classes = y_pred.shape[-1]
+    if classes is None:
+        raise ValueError(f"ctc_decode: the classes must be known, got shape {y_pred.shape}")
+    samples, length = dim(y_pred, 0), dim(y_pred, 1)
+    best = argmax(y_pred, axis=-1)
+    times = _core.arange(0, length, 1, "int64")
+    steps = _core.reshape(as_tensor(as_tensor(input_length), "int64"), [samples, 1])
+    running = _core.binary("lt", _core.reshape(times, [1, length]), steps)
+    log_p = _core.unary("log", max(y_pred, axis=-1) + 1e-8)
+    score = -sum(_core.select(running, log_p, as_tensor(0.0, y_pred.dtype)), axis=1, keepdims=True)
+
+    # A class counts where it is no blank and differs from that of the step before.
+    before = _core.slice(_core.pad(best, [(0, 0), (1, 0)], -1.0), [(None, None, 1), (None, -1, 1)])
+    kept = _core.binary("and", running, _core.binary("ne", best, before))
+    kept = _core.binary("and", kept, _core.binary("ne", best, as_tensor(classes - 1, best.dtype)))
+    # The k-th class that counts goes to place k - 1; for each place the one there is summed out.
+    rank = cumsum(_core.cast(kept, "int64"), axis=1) - 1
+    here = _core.binary(
+        "eq",
+        _core.reshape(rank, [samples, length, 1]),
+        _core.reshape(times, [1, 1, length]),
+    )
+    here = _core.binary("and", here, expand_dims(kept, -1))
+    none = as_tensor(0, best.dtype)
+    moved = sum(_core.select(here, expand_dims(best + 1, -1), none), axis=1)
+    return [moved - 1], score
 
 
 def _with_blanks(labels: Tensor, count: int, blank: int) -> Tensor:

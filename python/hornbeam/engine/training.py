@@ -406,3 +406,12 @@ def _split(
         raise ValueError(f"validation_split={fraction} of {count} samples leaves none to train on")
     cut = [[x[at:] for x in part] if part is not None else None for part in (xs, ys, ws)]
     return at, (cut[0], cut[1], cut[2])  # type: ignore[return-value]
+
+
+def __getattr__(name: str) -> Any:
+    # Keras 2 has this class here; it brings processes with it, which most programs do not need.
+    if name == "GeneratorEnqueuer":
+        from ..utils.enqueuers import GeneratorEnqueuer
+
+        return GeneratorEnqueuer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -388,7 +388,7 @@ class GeneratorEnqueuer(SequenceEnqueuer):
         self,
         workers: int = 1,
         max_q_size: int = 10,
-        wait_time: float | None = None,
+        wait_time: float = 0.05,
         max_queue_size: int | None = None,
     ) -> None:
         """Start taking batches; see `SequenceEnqueuer.start`."""

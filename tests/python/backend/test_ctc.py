@@ -62,3 +62,24 @@ def test_ctc_needs_known_classes():
             K.placeholder((None, 1)),
             K.placeholder((None, 1)),
         )
+
+
+def test_ctc_decode():
+    p = probabilities(6, 5, 4)
+    steps = np.array([5, 5, 4, 3, 1, 0])
+    expected, scores = np.full((6, 5), -1), np.zeros((6, 1))
+    for i, n in enumerate(steps):
+        best = p[i, :n].argmax(-1)
+        labels = [k for k, _ in itertools.groupby(best) if k != 3]
+        expected[i, : len(labels)] = labels
+        scores[i] = -np.log(p[i, :n].max(-1)).sum()
+    (labels,), score = K.ctc_decode(K.constant(p), K.constant(steps, "int64"))
+    np.testing.assert_array_equal(K.eval(labels), expected)
+    np.testing.assert_allclose(K.eval(score), scores, rtol=1e-5, atol=1e-6)
+
+
+def test_ctc_decode_has_no_beam_search():
+    with pytest.raises(ValueError, match="no beam search"):
+        K.ctc_decode(K.placeholder((2, 3, 4)), K.placeholder((2,)), greedy=False)
+    with pytest.raises(ValueError, match="must be known"):
+        K.ctc_decode(K.placeholder((2, 3, None)), K.placeholder((2,)))
