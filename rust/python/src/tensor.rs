@@ -139,7 +139,7 @@ impl PyTensor {
 
     #[getter]
     fn op(&self) -> String {
-        ops::op_name(&self.tensor.node.op)
+        self.tensor.node.op.name().to_string()
     }
 
     #[getter]
@@ -159,7 +159,7 @@ impl PyTensor {
             Some(name) => name.clone(),
             None => format!(
                 "{}_{}:{}",
-                ops::op_name(&self.tensor.node.op),
+                self.tensor.node.op.name(),
                 self.tensor.node.id,
                 self.tensor.index
             ),
