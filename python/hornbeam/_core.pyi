@@ -294,6 +294,145 @@ class Loop:
     def last(self) -> list[float]: ...
     def collected(self) -> list[NDArray[Any]]: ...
 
+@final
+class Listener:
+    """The place where a process is reached by others of its group.
+
+    Binds the first free port from `ports[0]` to `ports[1]` ((0, 0) for any) at the node's own
+    address; members prove to each other that they know the token.
+    """
+
+    def __new__(cls, ip: str, ports: tuple[int, int], token: bytes) -> Listener: ...
+    @property
+    def address(self) -> str: ...
+    def abort(self, reason: str, generation: int | None = None) -> None:
+        """Makes the group that is being formed with it, or was, fail at once; from any thread."""
+
+class CollectiveError(RuntimeError):
+    """A group could not be formed, or has failed and must be formed anew.
+
+    `rank` and `peer` (an address) say which member it happened to, None where it is none's.
+    """
+
+    kind: str
+    rank: int | None
+    peer: str | None
+
+@final
+class Group:
+    """A process' membership in a group that computes collectively.
+
+    Members are `(address, first shard, shard behind the last)` by rank; their ranges of shards
+    follow each other from 0 to a power of two. All members make the same calls in the same order.
+    After a `CollectiveError` the generation is over for all of them, until `regroup` has formed the
+    next, which has a higher number. Every call releases the interpreter's lock.
+    """
+
+    @staticmethod
+    def connect(
+        listener: Listener,
+        job: str,
+        rank: int,
+        members: Sequence[tuple[str, int, int]],
+        generation: int = 1,
+        fingerprint: str | None = None,
+        refuse_mismatch: bool = True,
+        timeouts: dict[str, float] | None = None,
+    ) -> Group:
+        """Forms a group; a listener whose group could not be formed can be used again.
+
+        Timeouts in seconds: formation, handshake, operation, silence, heartbeat, farewell.
+        """
+
+    def regroup(
+        self, rank: int, generation: int, members: Sequence[tuple[str, int, int]]
+    ) -> None: ...
+    def close(self) -> None: ...
+    def abort(self, reason: str, generation: int | None = None) -> None:
+        """Makes all calls that are under way fail at once, from any thread."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def ranks(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def total_shards(self) -> int: ...
+    @property
+    def shards(self) -> tuple[int, int]: ...
+    @property
+    def partials(self) -> list[tuple[int, int]]:
+        """The aligned subtrees of shards whose sums this member delivers."""
+
+    @property
+    def failure(self) -> str | None: ...
+    def all_reduce(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Sums over all shards, float32 or float64: a row for each of `partials` in (one row, of
+        any content, for a member without shards), one row out.
+        """
+
+    def all_gather(self, payload: bytes) -> list[bytes]:
+        """Gathers up to 64 MiB of each member at all members, in the order of the ranks."""
+
+    def broadcast(self, data: bytes | None, root: int) -> bytes:
+        """Copies the root's bytes to all members; the others give None."""
+
+    def barrier(self) -> None: ...
+    def stats(self) -> dict[str, float]: ...
+
+@final
+class ShardedLoop:
+    """One pass of data-parallel training over arrays, in batches that are cut into shards.
+
+    Shard v of V of a batch of n has the rows from n * v // V to n * (v + 1) // V. The process'
+    own shards are those of its group at the step's beginning, or all of `shards`. `gradient` takes
+    the arrays, the results of `normalizers` averaged over the batch, and the number of times the
+    shard's samples go into the batch's; `apply` takes the averages of the gradient function's
+    results. A step that fails has changed nothing and can be run again. As for `Loop`, nobody may
+    write to the arrays meanwhile.
+    """
+
+    def __new__(
+        cls,
+        normalizers: Function | None,
+        gradient: Function,
+        apply: Function,
+        arrays: Sequence[NDArray[Any]],
+        batch_size: int,
+        order: NDArray[np.int64] | None = None,
+        group: Group | None = None,
+        shards: int | None = None,
+    ) -> ShardedLoop: ...
+    def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def steps_done(self) -> int: ...
+    @property
+    def samples_done(self) -> int: ...
+    @property
+    def step_number(self) -> int:
+        """The number of the next step over all passes."""
+
+    def means(self) -> list[float]: ...
+    def last(self) -> list[float]: ...
+    def sums(self) -> list[float]: ...
+    def resume(self, steps_done: int, sums: Sequence[float]) -> None:
+        """Puts the loop where another process' is."""
+
+    def averages(self) -> NDArray[np.float32] | None:
+        """What the latest step applied."""
+
+    def catch_up(self, averages: NDArray[np.float32]) -> None:
+        """Runs the next step with averages that others computed and this process missed."""
+
+def depends_on(tensors: Sequence[Tensor], sources: Sequence[Tensor]) -> list[bool]:
+    """For each tensor, whether one of `sources` is among its ancestors."""
+
+def fingerprint() -> str:
+    """Names the kernels: processes of one fingerprint compute the same bits."""
+
 def set_num_threads(n: int) -> None: ...
 def num_threads() -> int: ...
 def isa() -> str: ...

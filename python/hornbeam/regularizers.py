@@ -10,7 +10,14 @@ from .utils.generic_utils import deserialize_keras_object, serialize_keras_objec
 
 
 class Regularizer:
-    """Base class: a callable from a tensor to a scalar penalty."""
+    """Base class: a callable from a tensor to a scalar penalty.
+
+    Attributes:
+        sums_over_batch: whether the penalty on an output grows with the number of samples, as a sum
+            does, and is no mean over them. Training that cuts batches into shards has to know.
+    """
+
+    sums_over_batch = False
 
     def __call__(self, x: Any) -> Any:
         return 0.0
@@ -28,6 +35,8 @@ class L1L2(Regularizer):
         l1: factor of the sum of absolute values, 0 by default.
         l2: factor of the sum of squares, 0 by default.
     """
+
+    sums_over_batch = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
         self.l1 = float(0.0 if l1 is None else l1)

@@ -8,7 +8,18 @@ from builtins import all as py_all
 from builtins import slice as py_slice
 from builtins import sum as py_sum
 
-from .._core import Loop, Tensor, Variable, set_scope
+from .._core import (
+    CollectiveError,
+    Group,
+    Listener,
+    Loop,
+    ShardedLoop,
+    Tensor,
+    Variable,
+    depends_on,
+    fingerprint,
+    set_scope,
+)
 from .common import (
     cast_to_floatx,
     epsilon,
@@ -185,8 +196,12 @@ from .variables import (
 )
 
 __all__ = [
+    "CollectiveError",
     "Function",
+    "Group",
+    "Listener",
     "Loop",
+    "ShardedLoop",
     "Tensor",
     "Variable",
     "abs",
@@ -221,6 +236,7 @@ __all__ = [
     "ctc_decode",
     "cumprod",
     "cumsum",
+    "depends_on",
     "depthwise_conv2d",
     "dot",
     "dropout",
@@ -234,6 +250,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fingerprint",
     "flatten",
     "floatx",
     "floor",

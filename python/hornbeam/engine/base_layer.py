@@ -310,7 +310,12 @@ class Layer:
     def _add_activity_loss(self, outputs: list[Any], inputs: Any) -> None:
         regularizer = getattr(self, "activity_regularizer", None)
         if regularizer is not None:
-            self.add_loss([regularizer(x) for x in outputs], to_list(inputs))
+            penalties = [regularizer(x) for x in outputs]
+            for penalty in penalties:
+                if isinstance(penalty, K.Tensor):
+                    sums = getattr(regularizer, "sums_over_batch", False)
+                    penalty.sums_over_batch = sums  # type: ignore[attr-defined]
+            self.add_loss(penalties, to_list(inputs))
 
     def _output_shapes(self, inputs: Any, outputs: list[Any]) -> list[tuple[int | None, ...]]:
         """Return the shapes of outputs: what the graph knows, completed by what the layer says."""

@@ -17,7 +17,8 @@ from . import checks, compiling
 from .container import Container
 from .loop import Dataset
 from .recall import training_graph
-from .strategy import Program
+from .sharded import ShardedProgram, StepParts, sharded_program
+from .strategy import Program, get_strategy
 
 
 class CompiledModel(Container):
@@ -145,17 +146,30 @@ class CompiledModel(Container):
         that takes them is the only one, since the optimizer's state belongs to one step.
         """
         self._require_compiled()
+        sharded = getattr(get_strategy(), "sharded", False)
         current = self._train_program
-        if current is not None and current[0] >= weighted:
-            return current[1]
+        if current is not None:
+            if current[0] >= weighted and isinstance(current[1], ShardedProgram) == sharded:
+                return current[1]
+            weighted = current[0] or weighted
         state = self.optimizer.get_weights() if current is not None else None
-        total, rest = self._step_scalars(weighted)
+        total, _ = self._step_scalars(weighted)
         self._collected_trainable_weights = params = self._weights_in_loss(total)
+        build = self._sharded_train_program if sharded else self._local_train_program
+        program = build(weighted, params)
+        if state:
+            self.optimizer.set_weights(state)
+        if current is not None:
+            # Random numbers go on where they were.
+            program.function.core.step = current[1].function.core.step
+        self._train_program = (weighted, program)
+        return program
+
+    def _local_train_program(self, weighted: bool, params: list[Any]) -> Program:
+        total, rest = self._step_scalars(weighted)
         updates = self._training_graph.gather(self, "updates") + list(
             self.optimizer.get_updates(params, self.constraints, total)
         )
-        if state:
-            self.optimizer.set_weights(state)
         scalars = [total, *rest]
         function = K.function(
             self._program_inputs(weighted),
@@ -163,9 +177,25 @@ class CompiledModel(Container):
             compiling.merge_updates(updates),
             name=f"{self.name} train",
         )
-        program = Program(function, scalars=len(scalars), training=True)
-        self._train_program = (weighted, program)
-        return program
+        return Program(function, scalars=len(scalars), training=True)
+
+    def _sharded_train_program(self, weighted: bool, params: list[Any]) -> Program:
+        if self.stateful:
+            raise ValueError(
+                f"The model {self.name!r} is stateful: its layers keep a state for each sample of "
+                "a batch, which shards of a batch cannot. Train it in one process."
+            )
+        parts = StepParts(
+            self.name,
+            self._program_inputs(weighted),
+            self._plans,
+            self._added_losses,
+            weighted,
+            self._training_graph.gather(self, "updates"),
+            self.optimizer,
+            self.constraints,
+        )
+        return sharded_program(parts, params)
 
     def _weights_in_loss(self, total: Any) -> list[Any]:
         """Return the weights to train; those behind outputs without a loss are left out."""

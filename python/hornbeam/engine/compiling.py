@@ -224,7 +224,10 @@ def metric_names(plans: Sequence[OutputPlan]) -> list[str]:
 
 
 def step_scalars(
-    plans: Sequence[OutputPlan], added: Sequence[Any], weighted: bool
+    plans: Sequence[OutputPlan],
+    added: Sequence[Any],
+    weighted: bool,
+    batch_mean: Callable[[Any], Any] = K.mean,
 ) -> tuple[Any, list[Any]]:
     """Return the total loss and, behind it, the scalars of `metric_names` without it.
 
@@ -232,6 +235,7 @@ def step_scalars(
         plans: the outputs.
         added: scalars that layers add to the loss.
         weighted: whether sample weights are fed; without them no step computes with ones.
+        batch_mean: function that gives the mean over the batch of what a loss is divided by.
 
     Raises:
         ValueError: when there is nothing to minimise.
@@ -240,9 +244,8 @@ def step_scalars(
     parts: list[Any] = []
     trained = [plan for plan in plans if plan.loss is not None]
     for plan in trained:
-        part = weighted_loss(
-            plan.loss, plan.target, plan.tensor, plan.weight if weighted else None, plan.mask
-        )
+        weight = plan.weight if weighted else None
+        part = weighted_loss(plan.loss, plan.target, plan.tensor, weight, plan.mask, batch_mean)
         parts.append(part)
         scaled = part if plan.loss_weight == 1.0 else part * plan.loss_weight
         total = scaled if total is None else total + scaled
@@ -254,7 +257,7 @@ def step_scalars(
     if total is None:
         raise ValueError("The model cannot be compiled because it has no loss to optimize.")
     metrics = [
-        masked_mean(function(plan.target, plan.tensor), plan.mask)
+        masked_mean(function(plan.target, plan.tensor), plan.mask, batch_mean)
         for plan in trained
         for _, function in plan.metrics
     ]
@@ -263,7 +266,12 @@ def step_scalars(
 
 
 def weighted_loss(
-    function: Any, y_true: Any, y_pred: Any, weights: Any = None, mask: Any = None
+    function: Any,
+    y_true: Any,
+    y_pred: Any,
+    weights: Any = None,
+    mask: Any = None,
+    batch_mean: Callable[[Any], Any] = K.mean,
 ) -> Any:
     """Return the scalar loss of an output.
 
@@ -273,26 +281,27 @@ def weighted_loss(
         y_pred: predictions.
         weights: a weight for each sample (and step), or None.
         mask: which steps count, or None.
+        batch_mean: function that gives the mean over the batch of what the loss is divided by.
     """
     score = function(y_true, y_pred)
     if mask is not None:
         mask = K.cast(mask, K.dtype(score))
         score = score * mask
-        score = score / K.mean(mask)
+        score = score / batch_mean(mask)
     if weights is not None:
         score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
         weights = K.cast(weights, K.dtype(score))
         score = score * weights
-        score = score / K.mean(K.cast(K.not_equal(weights, 0), K.dtype(score)))
+        score = score / batch_mean(K.cast(K.not_equal(weights, 0), K.dtype(score)))
     return K.mean(score)
 
 
-def masked_mean(score: Any, mask: Any = None) -> Any:
+def masked_mean(score: Any, mask: Any = None, batch_mean: Callable[[Any], Any] = K.mean) -> Any:
     """Return the mean of a metric's values, of those that the mask lets count."""
     if mask is not None:
         mask = K.cast(mask, K.dtype(score))
         score = score * mask
-        score = score / K.mean(mask)
+        score = score / batch_mean(mask)
     return K.mean(score)
 
 

@@ -68,7 +68,13 @@ class Run(Protocol):
 
 
 class Strategy(Protocol):
-    """Where steps run."""
+    """Where steps run.
+
+    Attributes:
+        sharded: whether training programs are those of `engine.sharded`.
+    """
+
+    sharded: bool
 
     def start(
         self,
@@ -97,6 +103,8 @@ def in_memory(arrays: Sequence[Any], dtypes: Sequence[str]) -> bool:
 
 class LocalStrategy:
     """Steps run in this process, on its threads."""
+
+    sharded = False
 
     def start(
         self,

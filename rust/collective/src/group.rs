@@ -171,6 +171,18 @@ impl Group {
         self.config.members.len() as u32
     }
 
+    /// The number of logical shards of all ranks.
+    pub fn total_shards(&self) -> u32 {
+        self.config.members.last().map_or(0, |m| m.shards.end)
+    }
+
+    /// The shards this rank owns.
+    pub fn shards(&self) -> std::ops::Range<u32> {
+        self.config.members[self.config.rank as usize]
+            .shards
+            .clone()
+    }
+
     /// The present generation.
     pub fn generation(&self) -> u64 {
         self.config.generation

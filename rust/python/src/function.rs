@@ -18,7 +18,7 @@ use crate::tensor::{PyTensor, PyVariable};
 /// A compiled function.
 #[pyclass(name = "Function", module = "hornbeam._core", frozen)]
 pub(crate) struct PyFunction {
-    function: Arc<Function>,
+    pub(crate) function: Arc<Function>,
 }
 
 /// Operation, layer, shapes, microseconds and bytes of one call.
@@ -182,6 +182,32 @@ impl PyFunction {
     }
 }
 
+/// Arrays as samples, and the owners of their memory, which must live as long.
+pub(crate) fn samples(
+    arrays: &[Bound<'_, PyAny>],
+) -> PyResult<(Vec<Samples>, Vec<Py<PyUntypedArray>>)> {
+    let arrays: Vec<Array<'_>> = arrays
+        .iter()
+        .map(|a| Array::new(a, None))
+        .collect::<PyResult<_>>()?;
+    let owners = arrays.iter().map(Array::owner).collect();
+    let samples = arrays
+        .iter()
+        .map(|a| {
+            // SAFETY: the owners live as long as the epoch; the documentation of the loops asks
+            // callers not to write to the arrays while they run.
+            unsafe { Samples::new(a.dtype, a.shape.clone(), a.as_ptr()) }
+        })
+        .collect();
+    Ok((samples, owners))
+}
+
+/// The numbers of samples in the order of the visit.
+pub(crate) fn order_of(order: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<i64>>> {
+    let array = order.map(|o| Array::new(o, Some(DType::I64))).transpose()?;
+    Ok(array.and_then(|a| a.literal().to_i64()))
+}
+
 /// One pass over arrays in batches.
 #[pyclass(name = "Loop", module = "hornbeam._core", frozen)]
 pub(crate) struct PyLoop {
@@ -210,23 +236,8 @@ impl PyLoop {
         collect: Vec<usize>,
         training: bool,
     ) -> PyResult<Self> {
-        let arrays: Vec<Array<'_>> = arrays
-            .iter()
-            .map(|a| Array::new(a, None))
-            .collect::<PyResult<_>>()?;
-        let order = order
-            .map(|o| Array::new(o, Some(DType::I64)))
-            .transpose()?
-            .and_then(|a| a.literal().to_i64());
-        let owners = arrays.iter().map(Array::owner).collect();
-        let samples = arrays
-            .iter()
-            .map(|a| {
-                // SAFETY: the owners live as long as the epoch; the documentation of `Loop` asks
-                // callers not to write to the arrays while it runs.
-                unsafe { Samples::new(a.dtype, a.shape.clone(), a.as_ptr()) }
-            })
-            .collect();
+        let (samples, owners) = samples(&arrays)?;
+        let order = order_of(order)?;
         let function = function.get().function.clone();
         let epoch = Epoch::new(function, samples, batch_size, order, &collect, training)
             .map_err(error::runtime)?;

@@ -6,9 +6,11 @@
 use pyo3::prelude::*;
 
 mod array;
+mod collective;
 mod error;
 mod function;
 mod ops;
+mod sharded;
 mod tensor;
 mod transfer;
 
@@ -16,6 +18,10 @@ mod transfer;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use super::collective::{PyGroup, PyListener};
+    #[pymodule_export]
+    use super::error::CollectiveError;
     #[pymodule_export]
     use super::function::{PyFunction, PyLoop};
     #[pymodule_export]
@@ -26,6 +32,8 @@ mod _core {
         shape_of, sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy,
         sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
     };
+    #[pymodule_export]
+    use super::sharded::{PyShardedLoop, depends_on};
     #[pymodule_export]
     use super::tensor::{PyTensor, PyVariable};
     #[pymodule_export]
@@ -55,5 +63,11 @@ mod _core {
     #[pyfunction]
     fn isa() -> String {
         format!("{:?}", hornbeam_kernels::cpu::isa()).to_lowercase()
+    }
+
+    /// Names the kernels: processes of one fingerprint compute the same bits.
+    #[pyfunction]
+    fn fingerprint() -> String {
+        super::collective::fingerprint()
     }
 }

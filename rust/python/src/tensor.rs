@@ -139,7 +139,7 @@ impl PyTensor {
 
     #[getter]
     fn op(&self) -> String {
-        self.tensor.node.op.name().to_string()
+        ops::op_name(&self.tensor.node.op)
     }
 
     #[getter]
@@ -159,7 +159,7 @@ impl PyTensor {
             Some(name) => name.clone(),
             None => format!(
                 "{}_{}:{}",
-                self.tensor.node.op.name(),
+                ops::op_name(&self.tensor.node.op),
                 self.tensor.node.id,
                 self.tensor.index
             ),

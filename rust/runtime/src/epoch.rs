@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hornbeam_graph::DType;
-use hornbeam_graph::Literal;
+use hornbeam_graph::{DType, Literal, Tensor};
 use hornbeam_kernels::par;
 
 use crate::buffer::{Buffer, exclusive};
@@ -67,7 +66,7 @@ pub struct Epoch {
 }
 
 /// Where an argument's batch is gathered.
-struct Stage {
+pub(crate) struct Stage {
     dtype: DType,
     buffer: Option<Buffer>,
     shape: Vec<usize>,
@@ -100,54 +99,14 @@ impl Epoch {
         collect: &[usize],
         training: bool,
     ) -> Result<Epoch> {
-        let fail = |message: String| Err(RuntimeError::Argument(message));
-        if batch == 0 {
-            return fail("batch_size must be at least 1".to_string());
-        }
-        if arrays.len() != function.inputs().len() || arrays.is_empty() {
-            return fail(format!(
-                "{} takes {} arrays, {} were given",
-                function.name(),
-                function.inputs().len(),
-                arrays.len()
-            ));
-        }
-        if let Some(scalar) = arrays.iter().position(|a| a.shape.is_empty()) {
-            return fail(format!(
-                "array {scalar} is a scalar; its first axis must be the samples"
-            ));
-        }
-        let total = arrays[0].shape[0];
-        if let Some(other) = arrays.iter().find(|a| a.shape[0] != total) {
-            return fail(format!(
-                "all arrays must have the same number of samples: {} and {total} were given",
-                other.shape[0]
-            ));
-        }
-        if let Some(bad) = order
-            .iter()
-            .flatten()
-            .find(|&&i| i < 0 || i >= total as i64)
-        {
-            return fail(format!(
-                "the order names sample {bad}, but there are {total} samples"
-            ));
-        }
+        let inputs = function.inputs();
+        let samples = check(function.name(), inputs, &arrays, batch, order.as_deref())?;
         if let Some(bad) = collect.iter().find(|&&k| k >= function.outputs()) {
-            return fail(format!(
+            return Err(RuntimeError::Argument(format!(
                 "output {bad} cannot be collected: there is no such output"
-            ));
+            )));
         }
-        let stages = function
-            .inputs()
-            .iter()
-            .zip(&arrays)
-            .map(|(t, a)| Stage {
-                dtype: t.dtype(),
-                buffer: None,
-                shape: a.shape.clone(),
-            })
-            .collect();
+        let stages = Stage::for_inputs(inputs, &arrays);
         let collected = collect
             .iter()
             .map(|&output| Collected {
@@ -158,7 +117,7 @@ impl Epoch {
             })
             .collect();
         Ok(Epoch {
-            samples: order.as_ref().map_or(total, Vec::len),
+            samples,
             sums: vec![0.0; function.outputs()],
             last: vec![f64::NAN; function.outputs()],
             function,
@@ -243,28 +202,98 @@ impl Epoch {
 
     /// Brings the rows of the next batch into the stages; whole rows in order stay where they are.
     fn gather(&mut self, first: usize, rows: usize) -> Result<()> {
+        let room = self.batch.min(self.samples);
         for (stage, array) in self.stages.iter_mut().zip(&self.arrays) {
-            stage.shape[0] = rows;
-            if self.order.is_none() && stage.dtype == array.dtype {
-                continue;
-            }
-            let row = array.row_len();
-            if stage.buffer.is_none() {
-                let bytes = self.batch.min(self.samples) * row * stage.dtype.size();
-                stage.buffer = Some(Buffer::zeroed(bytes, "a batch")?);
-            }
-            let Some(buffer) = &stage.buffer else {
-                continue;
-            };
-            let order = self.order.as_deref().map(|o| &o[first..first + rows]);
-            copy_rows(array, row, first, rows, order, stage.dtype, buffer);
+            stage.gather(array, self.order.as_deref(), first, rows, room)?;
         }
         Ok(())
     }
 }
 
+/// Checks the arrays of a pass; returns how many samples it visits.
+pub(crate) fn check(
+    name: &str,
+    inputs: &[Tensor],
+    arrays: &[Samples],
+    batch: usize,
+    order: Option<&[i64]>,
+) -> Result<usize> {
+    let fail = |message: String| Err(RuntimeError::Argument(message));
+    if batch == 0 {
+        return fail("batch_size must be at least 1".to_string());
+    }
+    if arrays.len() != inputs.len() || arrays.is_empty() {
+        return fail(format!(
+            "{name} takes {} arrays, {} were given",
+            inputs.len(),
+            arrays.len()
+        ));
+    }
+    if let Some(scalar) = arrays.iter().position(|a| a.shape.is_empty()) {
+        return fail(format!(
+            "array {scalar} is a scalar; its first axis must be the samples"
+        ));
+    }
+    let total = arrays[0].shape[0];
+    if let Some(other) = arrays.iter().find(|a| a.shape[0] != total) {
+        return fail(format!(
+            "all arrays must have the same number of samples: {} and {total} were given",
+            other.shape[0]
+        ));
+    }
+    let Some(order) = order else {
+        return Ok(total);
+    };
+    if let Some(bad) = order.iter().find(|&&i| i < 0 || i >= total as i64) {
+        return fail(format!(
+            "the order names sample {bad}, but there are {total} samples"
+        ));
+    }
+    Ok(order.len())
+}
+
 impl Stage {
-    fn argument<'a>(&'a self, array: &'a Samples, first: usize, rows: usize) -> ArrayRef<'a> {
+    /// A stage for each input.
+    pub(crate) fn for_inputs(inputs: &[Tensor], arrays: &[Samples]) -> Vec<Stage> {
+        let stage = |(t, a): (&Tensor, &Samples)| Stage {
+            dtype: t.dtype(),
+            buffer: None,
+            shape: a.shape.clone(),
+        };
+        inputs.iter().zip(arrays).map(stage).collect()
+    }
+
+    /// Brings rows into the stage; whole rows in their own order stay where they are. There is
+    /// `room` for so many rows at most.
+    pub(crate) fn gather(
+        &mut self,
+        array: &Samples,
+        order: Option<&[i64]>,
+        first: usize,
+        rows: usize,
+        room: usize,
+    ) -> Result<()> {
+        self.shape[0] = rows;
+        if order.is_none() && self.dtype == array.dtype {
+            return Ok(());
+        }
+        let row = array.row_len();
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(Buffer::zeroed(room * row * self.dtype.size(), "a batch")?),
+        };
+        let order = order.map(|o| &o[first..first + rows]);
+        copy_rows(array, row, first, rows, order, self.dtype, buffer);
+        Ok(())
+    }
+
+    /// The rows gathered last as an argument.
+    pub(crate) fn argument<'a>(
+        &'a self,
+        array: &'a Samples,
+        first: usize,
+        rows: usize,
+    ) -> ArrayRef<'a> {
         let row = array.row_len() * self.dtype.size();
         let bytes = match &self.buffer {
             // SAFETY: the stage has room for a whole batch of rows.
@@ -326,7 +355,14 @@ fn convert(from: &[u8], from_type: DType, into: &mut [u8], to: DType) {
     into.copy_from_slice(&converted.bytes);
 }
 
-fn account(plan: &Plan, inputs: &[&[u8]], rows: usize, sums: &mut [f64], last: &mut [f64]) {
+/// Adds a step's scalars, weighted by its rows, to the sums.
+pub(crate) fn account(
+    plan: &Plan,
+    inputs: &[&[u8]],
+    rows: usize,
+    sums: &mut [f64],
+    last: &mut [f64],
+) {
     for k in 0..plan.outputs() {
         let value = plan.output(k);
         let scalar = if value.shape.is_empty() {

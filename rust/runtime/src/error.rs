@@ -39,6 +39,9 @@ pub enum RuntimeError {
         /// What for.
         what: &'static str,
     },
+    /// The sum over the shards of a step could not be had from the other processes.
+    #[error("{0}")]
+    Reduce(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The crate's result type.

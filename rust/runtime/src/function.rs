@@ -138,22 +138,33 @@ impl Function {
         held: &Exclusive,
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
+        let context = RunContext {
+            step: self.step(),
+            sample_offset,
+        };
+        let result = self.call_at(arguments, training, context, held, read)?;
+        self.set_step(context.step + 1);
+        Ok(result)
+    }
+
+    /// [`Function::call_held`] for a given step, which does not count as one.
+    ///
+    /// # Errors
+    /// As for [`Function::call`].
+    pub fn call_at<R>(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+        context: RunContext,
+        held: &Exclusive,
+        read: impl FnOnce(&Plan, &[&[u8]]) -> R,
+    ) -> Result<R> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.plan_for(&mut state, arguments, training)?;
-        let step = state.step;
         let plan = &mut state.plans[at].1;
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
-        plan.run(
-            &bytes,
-            RunContext {
-                step,
-                sample_offset,
-            },
-            held,
-        )?;
-        let result = read(plan, &bytes);
-        state.step += 1;
-        Ok(result)
+        plan.run(&bytes, context, held)?;
+        Ok(read(plan, &bytes))
     }
 
     fn plan_for(

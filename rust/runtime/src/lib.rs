@@ -15,6 +15,8 @@ mod fused;
 mod memory;
 pub mod plan;
 mod schedule;
+pub mod sharded;
+mod shards;
 pub mod variable;
 
 pub use error::{Result, RuntimeError};

@@ -224,7 +224,7 @@ impl Plan {
             Ok(())
         }));
         match outcome {
-            Ok(Ok(())) => self.copy_updates(),
+            Ok(Ok(())) => self.copy_updates(inputs),
             Ok(Err(message)) => return Err(self.kernel_error(at, message)),
             Err(payload) => return Err(self.panic_error(at, &*payload)),
         }
@@ -247,9 +247,15 @@ impl Plan {
         Ok(())
     }
 
-    fn copy_updates(&mut self) {
+    fn copy_updates(&mut self, inputs: &[&[u8]]) {
         for &(value, slot) in &self.copies {
-            let from = self.raw(value);
+            let from = match self.places[value] {
+                Place::Input(k) => Raw {
+                    ptr: inputs[k].as_ptr().cast_mut(),
+                    bytes: inputs[k].len(),
+                },
+                _ => self.raw(value),
+            };
             let to = &self.variables[slot];
             debug_assert_eq!(from.bytes, to.bytes());
             // SAFETY: both have that many bytes; values live apart from the variables they are
@@ -314,7 +320,7 @@ impl Plan {
                     .map_err(|m| self.kernel_error(i, m))?;
                 times[i].push(start.elapsed());
             }
-            self.copy_updates();
+            self.copy_updates(inputs);
         }
         Ok(times
             .into_iter()

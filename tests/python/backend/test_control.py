@@ -294,3 +294,12 @@ def test_map_and_folds():
     np.testing.assert_allclose(
         compute(lambda t: K.foldl(lambda a, e: a + e, t, start), x), x.sum(0), atol=1e-6
     )
+
+
+def test_an_argument_may_be_an_update():
+    x = K.placeholder((2, 3))
+    plain, flat = K.zeros((2, 3)), K.zeros((6,))
+    data = values(2, 3)
+    K.function([x], [], [(plain, x), (flat, K.reshape(x, (6,)))])([data])
+    np.testing.assert_array_equal(K.get_value(plain), data)
+    np.testing.assert_array_equal(K.get_value(flat), data.ravel())

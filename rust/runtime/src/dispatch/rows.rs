@@ -1,7 +1,7 @@
 //! Operations on rows: gather, softmax and cross-entropy, random numbers.
 
 use hornbeam_graph::op::Distribution;
-use hornbeam_graph::{DType, Literal, Op};
+use hornbeam_graph::{DType, Literal};
 use hornbeam_kernels::dtype::Element;
 use hornbeam_kernels::gather::{self as kernel_gather, Index};
 use hornbeam_kernels::math::Math;
@@ -63,18 +63,6 @@ pub(super) fn gather(site: &Site<'_>, axis: usize) -> Result<Prepared> {
     Ok(fallible(move |args| run(args, dims)))
 }
 
-/// Whether a gather of the same indices from as many slices has found them to be in range.
-fn checked_before(site: &Site<'_>, bound: usize) -> bool {
-    let indices = site.inst.inputs[0];
-    site.program.insts.iter().any(|inst| match inst.op {
-        Op::Gather { axis } => {
-            let table = &site.program.values[inst.inputs[0]];
-            inst.inputs[1] == indices && table.shape[axis] == bound
-        }
-        _ => false,
-    })
-}
-
 fn add<T: Element, I: Index>(args: &Args<'_>, dims: [usize; 3]) -> Outcome {
     let table = args.output::<T>(0);
     table.fill(T::NIL);
@@ -100,9 +88,7 @@ pub(super) fn scatter_add(site: &Site<'_>, axis: usize) -> Result<Prepared> {
         add::<f64, i64>,
     ];
     let run = by_element(x.dtype, with_index(site, indices.dtype, int, long)?);
-    let mut prepared = fallible(move |args| run(args, dims));
-    prepared.needs.fallible = !checked_before(site, dims[1]);
-    Ok(prepared)
+    Ok(fallible(move |args| run(args, dims)))
 }
 
 /// `start + i * step`; the length is the result's.

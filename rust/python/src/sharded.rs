@@ -1,0 +1,229 @@
+//! `ShardedLoop`: the epochs of data-parallel training.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hornbeam_collective::Error;
+use hornbeam_graph::{DType, Tensor};
+use hornbeam_runtime::sharded::{AllShards, Functions, ReduceResult, Reducer, ShardedEpoch};
+use numpy::PyUntypedArray;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::array::{Array, to_numpy};
+use crate::collective::{PyGroup, Shared};
+use crate::error;
+use crate::function::{PyFunction, order_of, samples};
+use crate::tensor::PyTensor;
+
+/// Sums over the shards of a group's members.
+struct GroupReducer {
+    group: Arc<Shared>,
+    /// The generation in which the present step began.
+    generation: u64,
+}
+
+fn closed() -> Error {
+    Error::InvalidArgument("the group has been closed".to_string())
+}
+
+impl Reducer for GroupReducer {
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
+        let guard = self.group.read();
+        let group = guard.as_ref().ok_or_else(closed)?;
+        self.generation = group.generation();
+        Ok((group.total_shards(), group.shards()))
+    }
+
+    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()> {
+        let guard = self.group.read();
+        let group = guard.as_ref().ok_or_else(closed)?;
+        if group.generation() != self.generation {
+            let reason = "the group was formed anew in the midst of a step".to_string();
+            return Err(Error::Aborted(reason).into());
+        }
+        Ok(group.all_reduce(data)?)
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        if let Some(group) = self.group.read().as_ref() {
+            group
+                .abort_handle()
+                .abort_generation(self.generation, reason);
+        }
+    }
+}
+
+/// One pass over arrays in batches that are cut into shards.
+#[pyclass(name = "ShardedLoop", module = "hornbeam._core", frozen)]
+pub(crate) struct PyShardedLoop {
+    epoch: Mutex<ShardedEpoch>,
+    /// Keeps the memory of the samples alive.
+    _owners: Vec<Py<PyUntypedArray>>,
+}
+
+impl PyShardedLoop {
+    /// Runs `f` on the epoch without the interpreter's lock.
+    fn with<R: Send>(&self, py: Python<'_>, f: impl Send + FnOnce(&mut ShardedEpoch) -> R) -> R {
+        py.detach(|| f(&mut self.epoch.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+#[pymethods]
+impl PyShardedLoop {
+    #[new]
+    #[pyo3(signature = (normalizers, gradient, apply, arrays, batch_size, order = None,
+                        group = None, shards = None))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn new(
+        normalizers: Option<&Bound<'_, PyFunction>>,
+        gradient: &Bound<'_, PyFunction>,
+        apply: &Bound<'_, PyFunction>,
+        arrays: Vec<Bound<'_, PyAny>>,
+        batch_size: usize,
+        order: Option<&Bound<'_, PyAny>>,
+        group: Option<&Bound<'_, PyGroup>>,
+        shards: Option<u32>,
+    ) -> PyResult<Self> {
+        let reducer: Box<dyn Reducer> = match (group, shards) {
+            (Some(group), None) => Box::new(GroupReducer {
+                group: group.get().shared.clone(),
+                generation: 0,
+            }),
+            (None, Some(shards)) => Box::new(AllShards(shards)),
+            _ => {
+                return Err(PyValueError::new_err(
+                    "give either a group or the number of shards",
+                ));
+            }
+        };
+        let functions = Functions {
+            normalizers: normalizers.map(|f| f.get().function.clone()),
+            gradient: gradient.get().function.clone(),
+            apply: apply.get().function.clone(),
+        };
+        let (samples, owners) = samples(&arrays)?;
+        let epoch = ShardedEpoch::new(functions, samples, batch_size, order_of(order)?, reducer)
+            .map_err(error::runtime)?;
+        Ok(PyShardedLoop {
+            epoch: Mutex::new(epoch),
+            _owners: owners,
+        })
+    }
+
+    /// Runs steps until all are done or a limit is reached; returns how many it ran.
+    #[pyo3(signature = (max_steps = None, max_seconds = None))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        max_steps: Option<usize>,
+        max_seconds: Option<f64>,
+    ) -> PyResult<usize> {
+        let limit = max_seconds.map(|s| Duration::from_secs_f64(s.clamp(0.0, 1e9)));
+        self.with(py, |e| e.run(max_steps, limit))
+            .map_err(error::runtime)
+    }
+
+    #[getter]
+    fn steps(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.steps())
+    }
+
+    #[getter]
+    fn steps_done(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.steps_done())
+    }
+
+    #[getter]
+    fn samples_done(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.samples_done())
+    }
+
+    /// The number of the next step, over all epochs.
+    #[getter]
+    fn step_number(&self, py: Python<'_>) -> u64 {
+        self.with(py, |e| e.step_number())
+    }
+
+    fn means(&self, py: Python<'_>) -> Vec<f64> {
+        self.with(py, |e| e.means())
+    }
+
+    fn last(&self, py: Python<'_>) -> Vec<f64> {
+        self.with(py, |e| e.last().to_vec())
+    }
+
+    fn sums(&self, py: Python<'_>) -> Vec<f64> {
+        self.with(py, |e| e.sums().to_vec())
+    }
+
+    /// Puts the loop where another process' is.
+    fn resume(&self, py: Python<'_>, steps_done: usize, sums: Vec<f64>) -> PyResult<()> {
+        self.with(py, |e| e.resume(steps_done, sums))
+            .map_err(error::runtime)
+    }
+
+    /// The averages that the latest step applied; None before the first.
+    fn averages<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let copy = self.with(py, |e| {
+            e.averages().map(|a| {
+                let bytes: Vec<u8> = a.iter().flat_map(|x| x.to_ne_bytes()).collect();
+                (a.len(), bytes)
+            })
+        });
+        copy.map(|(n, bytes)| to_numpy(py, DType::F32, &[n], &bytes))
+            .transpose()
+    }
+
+    /// Runs the next step with averages that others computed and this process missed.
+    fn catch_up(&self, py: Python<'_>, averages: &Bound<'_, PyAny>) -> PyResult<()> {
+        let array = Array::new(averages, Some(DType::F32))?;
+        let values: Vec<f32> = array
+            .bytes()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f32::from_ne_bytes(*b))
+            .collect();
+        self.with(py, |e| e.catch_up(&values))
+            .map_err(error::runtime)
+    }
+}
+
+/// For each tensor, whether one of `sources` is among its ancestors.
+#[pyfunction]
+pub(crate) fn depends_on(
+    tensors: Vec<Bound<'_, PyTensor>>,
+    sources: Vec<Bound<'_, PyTensor>>,
+) -> Vec<bool> {
+    let mut known: HashMap<u64, bool> = sources
+        .iter()
+        .map(|s| (s.get().tensor.node.id, true))
+        .collect();
+    tensors
+        .iter()
+        .map(|t| reaches(&t.get().tensor, &mut known))
+        .collect()
+}
+
+/// Whether a node that is known to be true is among the ancestors. Does not recurse, since chains
+/// may be long.
+fn reaches(tensor: &Tensor, known: &mut HashMap<u64, bool>) -> bool {
+    let mut stack = vec![&tensor.node];
+    while let Some(node) = stack.last().copied() {
+        let open = node.inputs.iter().find(|x| !known.contains_key(&x.node.id));
+        if let (Some(input), false) = (open, known.contains_key(&node.id)) {
+            stack.push(&input.node);
+            continue;
+        }
+        let found = node
+            .inputs
+            .iter()
+            .any(|x| known.get(&x.node.id) == Some(&true));
+        known.entry(node.id).or_insert(found);
+        stack.pop();
+    }
+    known[&tensor.node.id]
+}

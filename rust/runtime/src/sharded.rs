@@ -1,0 +1,507 @@
+//! The epoch loop of data-parallel training: the numbers of a step depend on how many logical
+//! shards its batch is cut into, and never on which process computes which of them.
+//!
+//! A step runs the *gradient* function once for each of the process' own shards, weighs what it
+//! returns by the shard's part of the batch, adds it up along the tree of shards and has the rest
+//! done by a [`Reducer`]. The *apply* function then makes the updates, from the sums alone. Until
+//! then nothing is written, so that a step that failed can be run again.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hornbeam_graph::{DType, Tensor};
+
+use crate::buffer::exclusive;
+use crate::dispatch::RunContext;
+use crate::epoch::{Samples, Stage, account, check};
+use crate::error::{Result, RuntimeError};
+use crate::function::{ArrayRef, Function};
+use crate::shards::{Floats, TreeSum, scale, shard_rows};
+
+/// What a reducer's calls return.
+pub type ReduceResult<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Sums over the shards of all processes.
+pub trait Reducer: Send {
+    /// The number of shards of all processes, and those that this one computes in the step that
+    /// begins.
+    ///
+    /// # Errors
+    /// When there is no group to compute with.
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)>;
+
+    /// Sums over all shards. `data` holds one sum for each maximal aligned subtree of the own
+    /// shards, one after the other, each as long as the result, which replaces the first; a
+    /// process without shards passes room for the result.
+    ///
+    /// # Errors
+    /// When another process is lost; the step is run again then.
+    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()>;
+
+    /// Tells the other processes, which wait in vain, that this one could not compute its shards.
+    fn abandon(&mut self, reason: &str);
+}
+
+/// The reducer of a process that has all shards.
+#[derive(Clone, Copy, Debug)]
+pub struct AllShards(pub u32);
+
+impl Reducer for AllShards {
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
+        Ok((self.0, 0..self.0))
+    }
+
+    fn all_reduce(&mut self, _data: &mut [f32]) -> ReduceResult<()> {
+        Ok(())
+    }
+
+    fn abandon(&mut self, _reason: &str) {}
+}
+
+/// The functions of a step.
+#[derive(Clone)]
+pub struct Functions {
+    /// From a batch's arrays to scalars whose means over the shards, weighted by samples, the
+    /// gradient function takes behind the arrays: what a loss over the whole batch is divided by.
+    pub normalizers: Option<Arc<Function>>,
+    /// From a shard's arrays, the normalizers, and the number of times the shard's samples go into
+    /// the batch's, to what is averaged over shards.
+    pub gradient: Arc<Function>,
+    /// From the averages, in the order and with the shapes of the gradient function's outputs, to
+    /// the step's scalars, with all updates.
+    pub apply: Arc<Function>,
+}
+
+impl Functions {
+    fn normalizers(&self) -> usize {
+        self.normalizers.as_ref().map_or(0, |f| f.outputs())
+    }
+
+    /// The gradient function's inputs that are arrays of samples.
+    fn inputs(&self) -> Result<&[Tensor]> {
+        let all = self.gradient.inputs();
+        let extra = self.normalizers() + 1;
+        if all.len() < extra || all[all.len() - extra..].iter().any(|t| !is_number(t)) {
+            return Err(RuntimeError::Argument(format!(
+                "{} must take {extra} float32 scalars behind its arrays",
+                self.gradient.name()
+            )));
+        }
+        Ok(&all[..all.len() - extra])
+    }
+}
+
+fn is_number(t: &Tensor) -> bool {
+    t.dtype() == DType::F32 && t.shape().is_empty()
+}
+
+/// Where an average lies in the payload.
+struct Segment {
+    offset: usize,
+    shape: Vec<usize>,
+}
+
+impl Segment {
+    fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.shape.iter().product::<usize>()
+    }
+
+    /// Segments for the apply function's inputs, each on a cache line of its own; and their length.
+    fn for_inputs(functions: &Functions) -> Result<(Vec<Segment>, usize)> {
+        let (apply, gradient) = (&functions.apply, &functions.gradient);
+        let fail = |message: String| Err(RuntimeError::Argument(message));
+        if apply.inputs().len() != gradient.outputs() {
+            return fail(format!(
+                "{} takes {} averages, {} returns {}",
+                apply.name(),
+                apply.inputs().len(),
+                gradient.name(),
+                gradient.outputs()
+            ));
+        }
+        let mut segments = Vec::with_capacity(apply.inputs().len());
+        let mut offset = 0;
+        for (k, input) in apply.inputs().iter().enumerate() {
+            let shape: Option<Vec<usize>> = input.shape().iter().copied().collect();
+            let (Some(shape), DType::F32) = (shape, input.dtype()) else {
+                return fail(format!(
+                    "{}: average {k} must be float32 and have a known shape, not {} and {:?}",
+                    apply.name(),
+                    input.dtype(),
+                    input.shape()
+                ));
+            };
+            let segment = Segment { offset, shape };
+            offset = segment.range().end.next_multiple_of(16);
+            segments.push(segment);
+        }
+        Ok((segments, offset))
+    }
+}
+
+/// Shards of one batch: which rows they have, and the step's number.
+struct Batch {
+    first: usize,
+    rows: usize,
+    step: u64,
+    shards: u32,
+    own: Range<u32>,
+}
+
+impl Batch {
+    /// The part of the batch's samples that a shard has; exact where shards are equal.
+    fn share(&self, shard: u32) -> f32 {
+        (shard_rows(self.rows, self.shards, shard).len() as f64 / self.rows as f64) as f32
+    }
+}
+
+/// Takes the number of a result, its shape and its elements.
+type Read<'a> = dyn FnMut(usize, &[usize], &[f32]) -> Result<()> + 'a;
+
+/// Arrays of samples and where batches of them are gathered.
+struct Feed {
+    arrays: Vec<Samples>,
+    order: Option<Vec<i64>>,
+    stages: Vec<Stage>,
+    room: usize,
+}
+
+impl Feed {
+    /// Runs `function` on a shard's rows and `extra` scalars, and hands each result to `read`.
+    /// A shard without rows is passed over; the result tells whether it was one.
+    fn call(
+        &mut self,
+        function: &Function,
+        batch: &Batch,
+        shard: u32,
+        extra: &[f32],
+        read: &mut Read<'_>,
+    ) -> Result<bool> {
+        let cut = shard_rows(batch.rows, batch.shards, shard);
+        if cut.is_empty() {
+            return Ok(false);
+        }
+        let (first, rows) = (batch.first + cut.start, cut.len());
+        let mut arguments = Vec::with_capacity(self.stages.len() + extra.len());
+        for (stage, array) in self.stages.iter_mut().zip(&self.arrays) {
+            stage.gather(array, self.order.as_deref(), first, rows, self.room)?;
+            arguments.push(stage.argument(array, first, rows));
+        }
+        arguments.extend(extra.iter().map(|x| number(std::slice::from_ref(x), &[])));
+        let context = RunContext {
+            step: batch.step,
+            sample_offset: cut.start as u64,
+        };
+        let held = exclusive();
+        function.call_at(&arguments, true, context, &held, |plan, inputs| {
+            (0..plan.outputs()).try_for_each(|k| {
+                let value = plan.output(k);
+                if value.dtype != DType::F32 {
+                    return Err(RuntimeError::Argument(format!(
+                        "{}: result {k} is {}, what is summed over shards must be float32",
+                        function.name(),
+                        value.dtype
+                    )));
+                }
+                read(k, &value.shape, floats(plan.result(k, inputs)))
+            })
+        })??;
+        Ok(true)
+    }
+}
+
+fn number<'a>(values: &'a [f32], shape: &'a [usize]) -> ArrayRef<'a> {
+    // SAFETY: any float is four bytes, all of them initialised.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), std::mem::size_of_val(values))
+    };
+    ArrayRef {
+        dtype: DType::F32,
+        shape,
+        bytes,
+    }
+}
+
+fn floats(bytes: &[u8]) -> &[f32] {
+    // SAFETY: any four bytes are a float.
+    let (before, values, after) = unsafe { bytes.align_to::<f32>() };
+    assert!(
+        before.is_empty() && after.is_empty(),
+        "results are aligned for their type"
+    );
+    values
+}
+
+/// One pass over arrays of samples, in batches that are cut into shards.
+pub struct ShardedEpoch {
+    functions: Functions,
+    feed: Feed,
+    batch: usize,
+    samples: usize,
+    reducer: Box<dyn Reducer>,
+    segments: Vec<Segment>,
+    length: usize,
+    normalizers: TreeSum,
+    partials: TreeSum,
+    /// The averages of the latest step, for a process that missed them.
+    averages: Option<Floats>,
+    steps_done: usize,
+    sums: Vec<f64>,
+    last: Vec<f64>,
+}
+
+impl ShardedEpoch {
+    /// An epoch over `arrays`, which are the gradient function's first arguments.
+    ///
+    /// # Errors
+    /// When the functions do not fit each other, or for what [`crate::epoch::Epoch::new`] refuses.
+    pub fn new(
+        functions: Functions,
+        arrays: Vec<Samples>,
+        batch: usize,
+        order: Option<Vec<i64>>,
+        reducer: Box<dyn Reducer>,
+    ) -> Result<ShardedEpoch> {
+        let inputs = functions.inputs()?;
+        let name = functions.gradient.name();
+        let samples = check(name, inputs, &arrays, batch, order.as_deref())?;
+        let (segments, length) = Segment::for_inputs(&functions)?;
+        let feed = Feed {
+            stages: Stage::for_inputs(inputs, &arrays),
+            arrays,
+            order,
+            room: batch.min(samples),
+        };
+        Ok(ShardedEpoch {
+            feed,
+            batch,
+            samples,
+            reducer,
+            segments,
+            length,
+            normalizers: TreeSum::new(functions.normalizers())?,
+            partials: TreeSum::new(length)?,
+            averages: None,
+            steps_done: 0,
+            sums: vec![0.0; functions.apply.outputs()],
+            last: vec![f64::NAN; functions.apply.outputs()],
+            functions,
+        })
+    }
+
+    /// Number of steps of the whole epoch.
+    pub fn steps(&self) -> usize {
+        self.samples.div_ceil(self.batch)
+    }
+
+    /// Number of steps that have run here: the step to run next, or again after an error.
+    pub fn steps_done(&self) -> usize {
+        self.steps_done
+    }
+
+    /// Number of samples seen by all processes.
+    pub fn samples_done(&self) -> usize {
+        (self.steps_done * self.batch).min(self.samples)
+    }
+
+    /// For each of the step's scalars, the mean over the batches so far weighted by their sizes;
+    /// NaN before the first step.
+    pub fn means(&self) -> Vec<f64> {
+        let seen = self.samples_done() as f64;
+        let mean = |sum: &f64| if seen > 0.0 { sum / seen } else { f64::NAN };
+        self.sums.iter().map(mean).collect()
+    }
+
+    /// Each scalar of the last step.
+    pub fn last(&self) -> &[f64] {
+        &self.last
+    }
+
+    /// Each scalar's sum over the samples seen.
+    pub fn sums(&self) -> &[f64] {
+        &self.sums
+    }
+
+    /// Puts the epoch where another process' is, before a step.
+    ///
+    /// # Errors
+    /// When there are not so many steps or scalars.
+    pub fn resume(&mut self, steps_done: usize, sums: Vec<f64>) -> Result<()> {
+        if steps_done > self.steps() || sums.len() != self.sums.len() {
+            return Err(RuntimeError::Argument(format!(
+                "cannot resume at step {steps_done} of {} with {} sums, there are {}",
+                self.steps(),
+                sums.len(),
+                self.sums.len()
+            )));
+        }
+        self.steps_done = steps_done;
+        self.sums = sums;
+        self.last.fill(f64::NAN);
+        self.averages = None;
+        Ok(())
+    }
+
+    /// The averages that the latest step applied.
+    pub fn averages(&self) -> Option<&[f32]> {
+        self.averages.as_ref().map(|a| &a[..self.length])
+    }
+
+    /// Runs the next step with averages that other processes computed and this one missed.
+    ///
+    /// # Errors
+    /// When they are not as many as the step needs, or there is no step left.
+    pub fn catch_up(&mut self, averages: &[f32]) -> Result<()> {
+        if averages.len() != self.length || self.steps_done == self.steps() {
+            return Err(RuntimeError::Argument(format!(
+                "step {} of {} takes {} averages, got {}",
+                self.steps_done,
+                self.steps(),
+                self.length,
+                averages.len()
+            )));
+        }
+        let mut own = Floats::zeroed(self.length)?;
+        own.copy_from_slice(averages);
+        self.partials.replace(own);
+        self.apply()
+    }
+
+    /// Runs steps until the epoch's end, `max_steps` or `max_time`; at least one, if one is left.
+    /// Returns how many ran.
+    ///
+    /// # Errors
+    /// When a step fails. That step has changed nothing, and is the next to run.
+    pub fn run(&mut self, max_steps: Option<usize>, max_time: Option<Duration>) -> Result<usize> {
+        let start = Instant::now();
+        let left = self.steps() - self.steps_done;
+        let limit = left.min(max_steps.unwrap_or(usize::MAX));
+        let mut ran = 0;
+        while ran < limit {
+            if let Err(error) = self.step() {
+                if !matches!(error, RuntimeError::Reduce(_)) {
+                    self.reducer.abandon(&error.to_string());
+                }
+                return Err(error);
+            }
+            ran += 1;
+            if max_time.is_some_and(|limit| start.elapsed() >= limit) {
+                break;
+            }
+        }
+        Ok(ran)
+    }
+
+    /// The number of the step over all epochs.
+    pub fn step_number(&self) -> u64 {
+        self.functions.gradient.step()
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let (shards, own) = self.reducer.begin().map_err(RuntimeError::Reduce)?;
+        if !shards.is_power_of_two() || own.end > shards {
+            return Err(RuntimeError::Argument(format!(
+                "{own:?} of {shards} shards: their number must be a power of two"
+            )));
+        }
+        let first = self.steps_done * self.batch;
+        let batch = Batch {
+            first,
+            rows: self.batch.min(self.samples - first),
+            step: self.step_number(),
+            shards,
+            own,
+        };
+        let normalizers = self.normalize(&batch)?;
+        self.differentiate(&batch, &normalizers)?;
+        self.apply()
+    }
+
+    /// The batch's normalizers.
+    fn normalize(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let Some(function) = &self.functions.normalizers else {
+            return Ok(Vec::new());
+        };
+        let feed = &mut self.feed;
+        let sums = self.normalizers.sum(batch.own.clone(), &mut |shard, out| {
+            let share = batch.share(shard);
+            let some = feed.call(function, batch, shard, &[], &mut |k, shape, value| {
+                if !shape.is_empty() {
+                    return Err(RuntimeError::Argument(format!(
+                        "{}: result {k} is no scalar but has the shape {shape:?}",
+                        function.name()
+                    )));
+                }
+                out[k] = value[0] * share;
+                Ok(())
+            })?;
+            if !some {
+                out.fill(0.0);
+            }
+            Ok(())
+        })?;
+        self.reducer
+            .all_reduce(sums)
+            .map_err(RuntimeError::Reduce)?;
+        Ok(sums[..function.outputs()].to_vec())
+    }
+
+    /// Leaves the averages over all shards in the partial sums' memory.
+    fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<()> {
+        let (feed, segments) = (&mut self.feed, &self.segments);
+        let function = &self.functions.gradient;
+        let sums = self.partials.sum(batch.own.clone(), &mut |shard, out| {
+            let share = batch.share(shard);
+            let extra: Vec<f32> = normalizers.iter().copied().chain([1.0 / share]).collect();
+            let some = feed.call(function, batch, shard, &extra, &mut |k, shape, value| {
+                let segment = &segments[k];
+                if shape != segment.shape {
+                    return Err(RuntimeError::Argument(format!(
+                        "{}: result {k} has the shape {shape:?}, expected {:?}",
+                        function.name(),
+                        segment.shape
+                    )));
+                }
+                scale(&mut out[segment.range()], value, share);
+                Ok(())
+            })?;
+            if !some {
+                out.fill(0.0);
+            }
+            Ok(())
+        })?;
+        self.reducer.all_reduce(sums).map_err(RuntimeError::Reduce)
+    }
+
+    /// Makes the updates from the averages in the partial sums' memory, and counts the step.
+    fn apply(&mut self) -> Result<()> {
+        let first = self.steps_done * self.batch;
+        let rows = self.batch.min(self.samples - first);
+        let context = RunContext {
+            step: self.step_number(),
+            sample_offset: 0,
+        };
+        let function = &self.functions.apply;
+        let averages = self.partials.result();
+        let arguments: Vec<ArrayRef<'_>> = self
+            .segments
+            .iter()
+            .map(|s| number(&averages[s.range()], &s.shape))
+            .collect();
+        let (sums, last) = (&mut self.sums, &mut self.last);
+        let held = exclusive();
+        function.call_at(&arguments, true, context, &held, |plan, inputs| {
+            account(plan, inputs, rows, sums, last);
+        })?;
+        drop(held);
+        let room = match self.averages.take() {
+            Some(old) => old,
+            None => Floats::zeroed(self.length)?,
+        };
+        self.averages = Some(self.partials.replace(room));
+        self.functions.gradient.set_step(context.step + 1);
+        self.steps_done += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+"""Launches workers as processes and coordinates their group over pipes."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+import hornbeam
+from hornbeam.distribution import even_ranges
+
+TESTS = Path(__file__).resolve().parent.parent
+
+
+class Worker:
+    """A process that speaks lines of JSON."""
+
+    def __init__(self, out, **task):
+        paths = [str(TESTS), str(Path(hornbeam.__file__).parent.parent)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment["HORNBEAM_NUM_THREADS"] = "1"
+        self.out = Path(f"{out}.npz")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "distributed.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        # A worker that hangs ends here; its reader then sees the end of the file.
+        self.timer = threading.Timer(120, self.process.kill)
+        self.timer.start()
+        self.say(**task, out=str(self.out))
+        self.address = self.hear()["address"] if task["workers"] else None
+
+    def say(self, **message):
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError(f"the worker ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def arrays(self):
+        with np.load(self.out) as archive:
+            return [archive[name] for name in archive.files]
+
+    def close(self):
+        self.process.kill()
+        self.timer.cancel()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Job:
+    """The workers of a group and its present generation."""
+
+    def __init__(self, folder, case, shards):
+        self.folder, self.case, self.shards = folder, case, shards
+        self.generation = 0
+        self.workers = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for worker in self.workers:
+            worker.close()
+
+    def launch(self, **task):
+        number = len(self.workers)
+        worker = Worker(self.folder / f"worker{number}", case=self.case, workers=1, **task)
+        self.workers.append(worker)
+        return worker
+
+    def form(self, workers):
+        self.generation += 1
+        ranges = even_ranges(self.shards, len(workers))
+        members = [(w.address, *r) for w, r in zip(workers, ranges, strict=True)]
+        for rank, worker in enumerate(workers):
+            worker.say(rank=rank, generation=self.generation, members=members)
+
+
+def finish(workers):
+    """Return the results that all workers agree on."""
+    results = [worker.hear() for worker in workers]
+    for result in results[1:]:
+        assert result["weights"] == results[0]["weights"]
+        assert result["predictions"] == results[0]["predictions"]
+        assert result["loss"] == results[0]["loss"]
+    return results[0]
+
+
+def train(folder, case, workers, shards=4):
+    """Train undisturbed; 0 workers is a process without a group. Returns results and arrays."""
+    if not workers:
+        worker = Worker(folder / "alone", case=case, workers=0)
+        try:
+            return worker.hear(), worker.arrays()
+        finally:
+            worker.close()
+    with Job(folder, case, shards) as job:
+        for _ in range(workers):
+            job.launch()
+        job.form(job.workers)
+        return finish(job.workers), job.workers[0].arrays()

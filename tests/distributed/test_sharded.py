@@ -1,0 +1,81 @@
+"""Training on several workers, each a process: the same bits, whatever happens to the workers."""
+
+import numpy as np
+import pytest
+from distributed.cases import CASES
+from distributed.launching import Job, finish, train
+
+SHARDS = 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_number_of_workers_does_not_show(case, tmp_path):
+    one, _ = train(tmp_path, case, 1)
+    assert np.isfinite(one["history"]["loss"]).all()
+    for workers in (2, 3, 4):
+        assert train(tmp_path, case, workers)[0] == one, f"{workers} workers"
+
+
+def test_two_workers_are_as_one(tmp_path):
+    assert train(tmp_path, "mlp", 2, shards=2)[0] == train(tmp_path, "mlp", 1, shards=2)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(CASES))
+def test_one_shard_is_training_without_a_group(case, tmp_path):
+    alone, expected = train(tmp_path, case, 0)
+    one, found = train(tmp_path, case, 1, shards=1)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for name, values in alone["history"].items():
+        np.testing.assert_allclose(one["history"][name], values, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["linear", "weighted", "masked", "custom"])
+def test_shards_change_nothing_but_the_rounding(case, tmp_path):
+    """Penalties count once, and masks and weights are those of the batch, not of a shard."""
+    alone, expected = train(tmp_path, case, 0)
+    shards, found = train(tmp_path, case, 1, shards=SHARDS)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for name, values in alone["history"].items():
+        np.testing.assert_allclose(shards["history"][name], values, rtol=1e-5)
+    np.testing.assert_allclose(shards["loss"], alone["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mlp", "cnn"])
+@pytest.mark.parametrize("die_at", [1, 6, 9])
+def test_a_killed_worker_does_not_show(case, die_at, tmp_path):
+    expected, _ = train(tmp_path, case, 1)
+    with Job(tmp_path, case, SHARDS) as job:
+        first, _, third = job.launch(), job.launch(die_at=die_at), job.launch()
+        job.form(job.workers)
+        assert first.hear()["failed"] == third.hear()["failed"] == 1
+        job.form([first, third])
+        assert finish([first, third]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_at", [1, 8])
+def test_a_worker_that_joins_does_not_show(wait_at, tmp_path):
+    expected, _ = train(tmp_path, "mlp", 1)
+    with Job(tmp_path, "mlp", SHARDS) as job:
+        first, second = job.launch(wait_at=wait_at), job.launch()
+        job.form(job.workers)
+        assert first.hear() == {"at": wait_at}
+        third = job.launch(joins=True)
+        for worker in (first, second):
+            worker.say(change=True)
+        first.say(go=True)
+        assert first.hear()["failed"] == second.hear()["failed"] == 1
+        job.form([first, third, second])
+        results = [worker.hear() for worker in (first, third, second)]
+    assert results[0] == results[2] == expected
+    # Who joins has seen the later epochs alone.
+    assert results[1]["weights"] == expected["weights"]
+    assert results[1]["predictions"] == expected["predictions"]
+    for name, values in results[1]["history"].items():
+        assert values == expected["history"][name][-len(values) :]
