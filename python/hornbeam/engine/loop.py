@@ -7,7 +7,8 @@ be shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,23 @@ class FitPlan:
     validate: Callable[[], Sequence[float]] | None
 
 
+_added: list[Callable[[], Sequence[Any]]] = []
+
+
+@contextlib.contextmanager
+def add_callbacks(make: Callable[[], Sequence[Any]]) -> Iterator[None]:
+    """Inside the block, each `fit` has more callbacks, after those that it is given.
+
+    Args:
+        make: returns the callbacks of one `fit`; it is called as each of them begins.
+    """
+    _added.append(make)
+    try:
+        yield
+    finally:
+        _added.remove(make)
+
+
 def prepare_callbacks(
     model: Any,
     callbacks: Any,
@@ -85,6 +103,8 @@ def prepare_callbacks(
 
     model.history = History()
     given = list(callbacks) if callbacks is not None else []
+    for make in _added:
+        given += make()
     shown = [ProgbarLogger(count_mode)] if verbose else []
     result = CallbackList([BaseLogger(), *given, *shown, model.history])
     for callback in result:

@@ -1,0 +1,266 @@
+"""`python -m hornbeam.run`: its settings, its end, its files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hornbeam as keras
+from hornbeam.run import drain, settings, storage
+
+SCRIPT = """
+import os, sys, time
+import numpy as np
+import hornbeam as keras
+from hornbeam.callbacks import Callback
+from hornbeam.layers import Dense
+from hornbeam.models import Sequential
+
+class Tell(Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        print("epoch", epoch, flush=True)
+
+np.random.seed(1)
+x = np.random.normal(size=(64, 5)).astype("float32")
+model = Sequential([Dense(3, input_shape=(5,), activation="tanh"), Dense(1)])
+model.compile("adam", "mse")
+model.fit(x, x[:, :1], epochs=int(sys.argv[1]), verbose=0, callbacks=[Tell()])
+"""
+
+
+def environment(**variables):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HORNBEAM_", "RAY_"))}
+    root = str(Path(keras.__file__).resolve().parents[1])
+    return {**kept, "PYTHONPATH": root, **variables}
+
+
+def start(arguments, **variables):
+    return subprocess.Popen(
+        [sys.executable, "-m", "hornbeam.run", *map(str, arguments)],
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(arguments, **variables):
+    process = start(arguments, **variables)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"), [("4", (4, 4)), ("2-8", (2, 8)), (" 3 ", (3, 3)), ("0", None)]
+)
+def test_workers(text, workers):
+    assert settings.parse_workers(text) == workers
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "8-2", "1-2-3", "0-4", "2-", "1.5"])
+def test_wrong_workers(text):
+    with pytest.raises(ValueError, match="expected a number as 4"):
+        settings.parse_workers(text)
+
+
+def test_settings_from_the_environment():
+    given = settings.parse(
+        ["train.py", "--epochs", "3"],
+        {
+            "HORNBEAM_WORKERS": "2-8",
+            "HORNBEAM_CPUS_PER_WORKER": "4",
+            "HORNBEAM_CHECKPOINT": "s3://bucket/run",
+            "HORNBEAM_OUTPUT": "model.h5",
+            "HORNBEAM_DRAIN_SECONDS": "100",
+            "HORNBEAM_SAVE_EVERY": "50",
+            "RAY_ADDRESS": "10.0.0.1:6379",
+        },
+    )
+    assert given == settings.Settings(
+        script="train.py",
+        arguments=("--epochs", "3"),
+        workers=(2, 8),
+        cpus_per_worker=4,
+        address="10.0.0.1:6379",
+        checkpoint="s3://bucket/run",
+        save_every=50,
+        output="model.h5",
+        drain_seconds=100.0,
+    )
+
+
+def test_the_command_line_wins():
+    given = settings.parse(["--workers", "3", "a.py"], {"HORNBEAM_WORKERS": "8"})
+    assert given.workers == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (["--workers", "many", "a.py"], {}, "expected a number as 4"),
+        (["a.py"], {"HORNBEAM_WORKERS": "8-2"}, "expected a number as 4"),
+        (["--cpus-per-worker", "0", "a.py"], {}, "positive whole number"),
+        ([], {}, "script"),
+    ],
+)
+def test_wrong_settings(arguments, variables, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        settings.parse(arguments, variables)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_ordinary_script_leaves_its_model(script, tmp_path):
+    output = tmp_path / "deep" / "model.h5"
+    status, out, err = finish([script, 2], HORNBEAM_OUTPUT=str(output))
+    assert (status, out.split()) == (0, ["epoch", "0", "epoch", "1"]), err
+    model = keras.models.load_model(str(output))
+    assert model.predict(np.zeros((1, 5), "float32")).shape == (1, 1)
+    assert os.listdir(output.parent) == ["model.h5"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ("raise ValueError('no data')", 1, "no data"),
+        ("import sys; sys.exit(7)", 7, ""),
+        ("import sys; sys.exit('lost')", 1, "lost"),
+        ("", 1, "the script trained none"),
+    ],
+)
+def test_failures_exit_with_a_status(tmp_path, body, status, message):
+    path = tmp_path / "script.py"
+    path.write_text(body)
+    output = tmp_path / "model.h5"
+    ended, _, err = finish(["--output", output, path])
+    assert ended == status and message in err
+    assert not output.exists()
+
+
+def test_a_missing_script(tmp_path):
+    status, _, err = finish([tmp_path / "none.py"])
+    assert status == 1 and "there is no script" in err and "Traceback" not in err
+
+
+def test_sigterm_ends_a_run(script, tmp_path):
+    output = tmp_path / "model.h5"
+    process = start(["--output", output, script, 10**6], TMPDIR=str(tmp_path))
+    assert process.stdout.readline() == "epoch 0\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == drain.EXIT_STATUS, err
+    assert "SIGTERM" in err and not output.exists()
+    assert os.listdir(tmp_path / "hornbeam-runs") == []
+
+
+def test_a_run_that_does_not_stop_is_ended(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import time\nprint('on', flush=True)\n"
+        "while True:\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass\n"
+    )
+    process = start(["--drain-seconds", 0.5, path], TMPDIR=str(tmp_path))
+    assert process.stdout.readline() == "on\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == drain.EXIT_STATUS
+
+
+def test_the_hook_drains_the_runs_of_its_container(script, tmp_path):
+    process = start([script, 10**6], TMPDIR=str(tmp_path))
+    assert process.stdout.readline() == "epoch 0\n"
+    # Another process that has got the number of a run that is gone stays alone.
+    (tmp_path / "hornbeam-runs" / str(os.getpid())).write_text("60")
+    hook = subprocess.Popen(
+        [sys.executable, "-m", "hornbeam.run.drain"], env=environment(TMPDIR=str(tmp_path))
+    )
+    process.communicate(timeout=60)
+    assert process.returncode == drain.EXIT_STATUS
+    assert hook.wait(timeout=60) == 0
+
+
+def test_the_hook_has_nothing_to_do_on_a_worker(tmp_path):
+    began = time.monotonic()
+    assert drain.drain(tmp_path / "none") == 0
+    assert time.monotonic() - began < 60
+
+
+def test_a_whole_file_or_the_old_one(tmp_path):
+    target = tmp_path / "model.h5"
+    target.write_text("old")
+
+    def breaks(path):
+        Path(path).write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        storage.write_whole(str(target), breaks)
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["model.h5"]
+    storage.write_whole(str(target), lambda path: Path(path).write_text("new"))
+    assert target.read_text() == "new"
+
+
+@pytest.fixture
+def bucket():
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    yield "memory://bucket"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_files_in_a_store(bucket):
+    storage.write_whole(f"{bucket}/a/b.txt", lambda path: Path(path).write_text("text"))
+    with storage.open_file(f"{bucket}/a/b.txt") as f:
+        assert f.read() == b"text"
+    with pytest.raises(FileNotFoundError):
+        storage.open_file(f"{bucket}/none")
+
+
+def test_a_mirror_keeps_whole_copies(bucket, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    mirror = storage.Mirror(str(here), f"{bucket}/run")
+    assert mirror.pull() is False and mirror.push() is False
+    for number in range(4):
+        (here / "deep").mkdir(exist_ok=True)
+        (here / "deep" / "state").write_text(f"state {number}")
+        assert mirror.push() is True and mirror.push() is False
+    other = storage.Mirror(str(there), f"{bucket}/run")
+    assert other.pull() is True
+    assert (there / "deep" / "state").read_text() == "state 3"
+    copies = [p for p in mirror._filesystem.ls(mirror._inner, detail=False) if "LATEST" not in p]
+    assert len(copies) == 2
+
+
+def test_a_copy_that_was_cut_off_is_not_read(bucket, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    mirror = storage.Mirror(str(here), f"{bucket}/run")
+    mirror.pull()
+    (here / "state").write_text("whole")
+    mirror.push()
+    with storage.open_file(f"{bucket}/run/00000009-cut/state", "wb") as f:
+        f.write(b"half")
+    other = storage.Mirror(str(there), f"{bucket}/run")
+    other.pull()
+    assert (there / "state").read_text() == "whole"
+
+
+def test_a_checkpoint_needs_its_callback(script, tmp_path, monkeypatch):
+    from hornbeam import callbacks
+    from hornbeam.run import session
+
+    monkeypatch.delattr(callbacks, "BackupAndRestore", raising=False)
+    with pytest.raises(session.RunError, match="BackupAndRestore"):
+        session.backup_class()
