@@ -12,6 +12,8 @@ import importlib
 import inspect
 import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,14 @@ def test_what_is_missing_is_said(path):
     owner = resolve(owner)
     assert not hasattr(owner, name)
     assert f"{name}`" in ARCHITECTURE.read_text(encoding="utf-8")
+
+
+@needs_table
+def test_modules_are_attributes_of_the_package():
+    modules = sorted({row.module for row in ROWS})
+    # In a new process, where nothing else has imported them.
+    code = "\n".join(["import hornbeam", *modules])
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @needs_table

@@ -55,6 +55,10 @@ class Recurrent(Layer):
         implementation: int = 0,
         **kwargs: Any,
     ) -> None:
+        if type(self) is Recurrent:
+            raise TypeError(
+                "Recurrent is the abstract base of the recurrent layers: use LSTM, GRU or SimpleRNN"
+            )
         super().__init__(**kwargs)
         self.return_sequences = return_sequences
         self.return_state = return_state
@@ -72,6 +76,18 @@ class Recurrent(Layer):
         self.states: list[Any] = [None]
         self.dropout = 0.0
         self.recurrent_dropout = 0.0
+
+    def assert_input_compatibility(self, inputs: Any) -> None:
+        """Check the inputs' shapes, and say what is missing below a layer that needs a sequence."""
+        try:
+            super().assert_input_compatibility(inputs)
+        except ValueError as error:
+            if "found ndim=2" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}. A recurrent layer reads a sequence: give the recurrent layer below it "
+                "return_sequences=True, or its input the shape (samples, timesteps, features)."
+            ) from error
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         first = input_shape[0] if isinstance(input_shape, list) else input_shape
