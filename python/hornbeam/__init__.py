@@ -1,6 +1,7 @@
 """hornbeam: a Keras-compatible training framework with a Rust compute core."""
 
 import importlib
+import os
 from typing import Any
 
 from ._core import __version__
@@ -45,3 +46,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if os.environ.get("HORNBEAM_WORKERS"):
+    # A script that knows nothing of it is distributed; workers start when the first step needs one.
+    from .distribution import from_environment, set_distribution
+
+    set_distribution(from_environment())

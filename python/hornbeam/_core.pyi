@@ -78,6 +78,10 @@ class Variable(Tensor):
     """A tensor with a value that functions read and update in place."""
 
     def __new__(cls, value: NDArray[Any], name: str | None = None) -> Variable: ...
+    @property
+    def id(self) -> int:
+        """What all handles on one variable have in common, and no other of the process."""
+
     def get_value(self) -> NDArray[Any]: ...
     def set_value(self, value: NDArray[Any]) -> None: ...
 

@@ -18,8 +18,13 @@ from .._core import (
     Variable,
     depends_on,
     fingerprint,
+    num_threads,
+    read_graph,
+    set_num_threads,
     set_scope,
+    write_graph,
 )
+from .._core import Function as CoreFunction
 from .common import (
     cast_to_floatx,
     epsilon,
@@ -197,6 +202,7 @@ from .variables import (
 
 __all__ = [
     "CollectiveError",
+    "CoreFunction",
     "Function",
     "Group",
     "Listener",
@@ -302,6 +308,7 @@ __all__ = [
     "ndim",
     "normalize_batch_in_training",
     "not_equal",
+    "num_threads",
     "one_hot",
     "ones",
     "ones_like",
@@ -320,6 +327,7 @@ __all__ = [
     "random_normal_variable",
     "random_uniform",
     "random_uniform_variable",
+    "read_graph",
     "relu",
     "repeat",
     "repeat_elements",
@@ -337,6 +345,7 @@ __all__ = [
     "set_image_data_format",
     "set_image_dim_ordering",
     "set_learning_phase",
+    "set_num_threads",
     "set_scope",
     "set_value",
     "shape",
@@ -370,6 +379,7 @@ __all__ = [
     "update_sub",
     "var",
     "variable",
+    "write_graph",
     "zeros",
     "zeros_like",
 ]

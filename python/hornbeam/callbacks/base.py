@@ -31,12 +31,15 @@ class Callback:
             'do_validation' and 'metrics', the names of the quantities in `logs`.
         model: the model in training. Setting `model.stop_training` ends it after the epoch.
         validation_data: the user's validation arrays `[x, y, sample_weights]`, or None.
+        reads_weights: whether its hooks look at the weights, which may be far away while they are
+            trained.
 
     The `logs` of a batch hold 'batch', 'size' and the batch's metrics; those of an epoch hold the
     epoch's means, validation included under 'val_...'.
     """
 
     validation_data: Any = None
+    reads_weights = True
     params: dict[str, Any]
     model: Any
 
@@ -161,6 +164,10 @@ class CallbackList:
             else any(_overrides(callback, hook) for hook in _BATCH_HOOKS)
             for callback in self.callbacks
         )
+
+    def needs_weights(self) -> bool:
+        """Tell whether any callback looks at the weights."""
+        return any(getattr(callback, "reads_weights", True) for callback in self.callbacks)
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
         """Report how far the epoch is, instead of the batch hooks.

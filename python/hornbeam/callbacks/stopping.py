@@ -75,6 +75,8 @@ def _is_number(value: Any) -> bool:
 class TerminateOnNaN(Callback):
     """Stop training as soon as a batch's loss is not a number, or infinite."""
 
+    reads_weights = False
+
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Check the batch's loss."""
         loss = (logs or {}).get("loss")
@@ -176,6 +178,8 @@ class EarlyStopping(Callback):
 class LearningRateScheduler(Callback):
     """Set the learning rate before each epoch."""
 
+    reads_weights = False
+
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         """Take the schedule.
 
@@ -232,6 +236,8 @@ def _takes_rate(schedule: Callable[..., float]) -> bool:
 
 class ReduceLROnPlateau(Callback):
     """Lower the learning rate when a quantity no longer improves."""
+
+    reads_weights = False
 
     def __init__(
         self,

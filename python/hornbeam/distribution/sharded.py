@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,13 @@ class ShardedStrategy:
         self._local.set_state(model, state)
         for step in state.get("step", ()):
             program.function.core.step = int(step)
+
+    def fetch(self) -> None:
+        """Do nothing: this worker's weights are here."""
+
+    def fitting(self) -> AbstractContextManager[Any]:
+        """Do nothing (see `Strategy.fitting`)."""
+        return nullcontext()
 
     def conclude(self, work: Callable[[], Any]) -> None:
         """Do `work` until all members have done it, in whatever generations that takes.

@@ -15,6 +15,7 @@ from ..data import batches_of, is_stream
 from ..data.stream import as_batch, is_loader, is_sequence
 from ..utils.generic_utils import to_list, unpack_singleton
 from . import checks, loop
+from .strategy import get_strategy
 
 
 @dataclass
@@ -167,9 +168,13 @@ def fit_generator(
             every.on_epoch_begin(epoch)
             logs, size = _run_epoch(model, source, steps, class_weight, every)
             check = None if validate is None else functools.partial(validate, size)
-            every.on_epoch_end(epoch, loop.finish_epoch(logs, check))
+            logs = loop.finish_epoch(logs, check)
+            if every.needs_weights():
+                get_strategy().fetch()
+            every.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
+        get_strategy().fetch()
         every.on_train_end()
     return model.history
 

@@ -133,9 +133,12 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
             logs = finish_epoch(dict(zip(plan.names, run.means(), strict=True)), plan.validate)
         else:
             logs = dict(zip(plan.names, run.means(), strict=True))
+        if callbacks.needs_weights():
+            strategy.fetch()
         callbacks.on_epoch_end(epoch, logs)
         if plan.model.stop_training:
             break
+    strategy.fetch()
     callbacks.on_train_end()
 
 
@@ -190,6 +193,8 @@ def _run_with_hooks(run: Any, plan: FitPlan, callbacks: Any) -> None:
         callbacks.on_batch_begin(batch, logs)
         run.run(max_steps=1)
         logs.update(zip(plan.names, run.last(), strict=True))
+        if callbacks.needs_weights():
+            get_strategy().fetch()
         callbacks.on_batch_end(batch, logs)
         if plan.model.stop_training:
             return

@@ -7,7 +7,8 @@ this package does not import.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,6 +95,12 @@ class Strategy(Protocol):
     def set_state(self, model: Any, state: dict[str, list[np.ndarray]]) -> None:
         """Give a model and its optimizer weights that `get_state` returned."""
 
+    def fetch(self) -> None:
+        """Bring the variables of this process up to date with what steps elsewhere have made."""
+
+    def fitting(self) -> AbstractContextManager[Any]:
+        """Inside the block, a model is being fitted; behind it, its variables are up to date."""
+
 
 def in_memory(arrays: Sequence[Any], dtypes: Sequence[str]) -> bool:
     """Tell whether all data are arrays of the very types that the core takes."""
@@ -146,16 +153,61 @@ class LocalStrategy:
         if state["optimizer"]:
             model.optimizer.set_weights(state["optimizer"])
 
+    def fetch(self) -> None:
+        """Do nothing: steps run here."""
 
-_strategy: Strategy = LocalStrategy()
+    def fitting(self) -> AbstractContextManager[Any]:
+        """Do nothing (see `Strategy.fitting`)."""
+        return nullcontext()
+
+
+class Distribution(Protocol):
+    """What a user says about where steps run; `distribution.DataParallel` is one."""
+
+    def strategy(self) -> Strategy:
+        """Return the strategy, with whatever it needs started."""
+
+
+_LOCAL = LocalStrategy()
+_strategy: Strategy | None = None
+_distribution: Distribution | None = None
 
 
 def get_strategy() -> Strategy:
     """Return the strategy that models run their steps by."""
-    return _strategy
+    if _strategy is not None:
+        return _strategy
+    distribution = get_distribution()
+    return _LOCAL if distribution is None else distribution.strategy()
 
 
 def set_strategy(strategy: Strategy | None) -> None:
-    """Choose the strategy; None is the local one."""
+    """Choose the strategy; None leaves the choice to the distribution."""
     global _strategy
-    _strategy = LocalStrategy() if strategy is None else strategy
+    _strategy = strategy
+
+
+def get_distribution() -> Distribution | None:
+    """Return how steps are distributed; None when they run in this process."""
+    return _distribution
+
+
+def set_distribution(distribution: Distribution | None) -> None:
+    """Choose how all models' steps are distributed from now on; None to run them here."""
+    global _distribution
+    _distribution = distribution
+
+
+@contextmanager
+def fitting_on(distribution: Distribution | None) -> Iterator[Strategy]:
+    """Inside the block, a model is fitted on a distribution; None is the one that was set."""
+    global _strategy
+    before = _strategy
+    if distribution is not None:
+        _strategy = distribution.strategy()
+    try:
+        strategy = get_strategy()
+        with strategy.fitting():
+            yield strategy
+    finally:
+        _strategy = before

@@ -21,7 +21,7 @@ from . import checks, generators, loop
 from .compiled import CompiledModel, unknown_argument
 from .loop import Dataset, FitPlan
 from .profiling import profile_step
-from .strategy import Program, get_strategy, in_memory
+from .strategy import Program, fitting_on, get_strategy, in_memory
 
 _STREAM_ARGUMENTS = (
     "steps_per_epoch",
@@ -60,6 +60,7 @@ class Model(CompiledModel):
         class_weight: Any = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        distribution: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Train for a number of epochs.
@@ -80,6 +81,8 @@ class Model(CompiledModel):
             class_weight: class number -> weight in the loss.
             sample_weight: weight of each sample in the loss.
             initial_epoch: the epoch to begin with.
+            distribution: where steps run, a `distribution.DataParallel`; by default as
+                `set_distribution` or the environment variable HORNBEAM_WORKERS has it, else here.
             **kwargs: `nb_epoch`, the name of `epochs` in Keras 1.
 
         Returns:
@@ -90,6 +93,39 @@ class Model(CompiledModel):
             ValueError: when the data do not fit.
         """
         epochs, stream = self._fit_keywords(epochs, kwargs, is_stream(x))
+        with fitting_on(distribution):
+            return self._fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                stream,
+            )
+
+    def _fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None,
+        epochs: int,
+        verbose: int,
+        callbacks: Sequence[Any] | None,
+        validation_split: float,
+        validation_data: Any,
+        shuffle: bool | str,
+        class_weight: Any,
+        sample_weight: Any,
+        initial_epoch: int,
+        stream: dict[str, Any],
+    ) -> Any:
         self._adapt(x)
         if is_stream(x):
             return self.fit_generator(
@@ -313,17 +349,18 @@ class Model(CompiledModel):
             The `History` of the run.
         """
         options = generators.Options(max_q_size, workers, pickle_safe)
-        return generators.fit_generator(
-            self,
-            generator,
-            generators.Schedule(steps_per_epoch, epochs, initial_epoch),
-            verbose,
-            callbacks,
-            validation_data,
-            validation_steps,
-            class_weight,
-            options,
-        )
+        with fitting_on(None):
+            return generators.fit_generator(
+                self,
+                generator,
+                generators.Schedule(steps_per_epoch, epochs, initial_epoch),
+                verbose,
+                callbacks,
+                validation_data,
+                validation_steps,
+                class_weight,
+                options,
+            )
 
     @interfaces.legacy_generator_methods_support
     def evaluate_generator(

@@ -438,6 +438,12 @@ impl PyVariable {
         Ok(PyClassInitializer::from(base).add_subclass(PyVariable { variable }))
     }
 
+    /// What all handles on one variable have in common, and no other variable of the process.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.variable.id
+    }
+
     /// A copy of the value.
     fn get_value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let value = py.detach(|| self.variable.get());

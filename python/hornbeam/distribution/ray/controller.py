@@ -1,0 +1,320 @@
+"""The driver's side: starting workers, replacing them, giving them orders."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
+
+from ..parallel import DataParallel
+from .coordinator import Coordinator
+from .orders import Order, Progress, Settings, Task
+from .worker import HornbeamWorker
+
+# Seconds between two looks at which workers there are.
+_LOOK = 0.25
+
+
+class WorkersLostError(RuntimeError):
+    """There are not enough workers to go on with."""
+
+
+@dataclass
+class Member:
+    """A worker as the driver knows it.
+
+    Attributes:
+        name: its name.
+        handle: the actor.
+        ready: reference that is resolved once the actor runs.
+        entered: whether it has been sent to join the group.
+        loaded: numbers of the programs that it has been given.
+    """
+
+    name: str
+    handle: Any
+    ready: Any
+    entered: bool = False
+    loaded: set[int] = field(default_factory=set)
+
+
+class Crew:
+    """The workers of a job.
+
+    Args:
+        distribution: how many there shall be, and where.
+    """
+
+    def __init__(self, distribution: DataParallel) -> None:
+        self.distribution = distribution
+        self._connect()
+        cpus = distribution.threads()
+        self._settings = Settings(
+            job=secrets.token_hex(8),
+            token=secrets.token_bytes(32),
+            shards=distribution.logical_shards,
+            threads=cpus,
+            silence=distribution.silence,
+            check_kernels=distribution.check_kernels,
+        )
+        self._names = (f"{i}" for i in itertools.count())
+        self._programs: dict[int, Any] = {}
+        self._orders: dict[int, Order] = {}
+        self.members: dict[str, Member] = {}
+        self._looked = 0.0
+        self._status: dict[str, Any] = {"members": [], "fenced": {}, "problem": None}
+        self._places: dict[str, int] = {}
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
+        minimum, maximum = distribution.minimum, distribution.maximum
+        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1000}
+        self.coordinator: Any = (
+            ray.remote(Coordinator)
+            .options(**options)
+            .remote(
+                distribution.logical_shards,
+                distribution.initial,
+                minimum,
+                maximum,
+                distribution.silence,
+                distribution.start_timeout,
+            )
+        )
+        bundles = [{"CPU": cpus}] * distribution.initial
+        self._group = placement_group(bundles, strategy=distribution.placement)
+        for _ in range(maximum):
+            self._spawn()
+        self._start()
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        address = self.distribution.address or os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {"log_to_driver": True, "logging_level": "warning"}
+        if address:
+            ray.init(address=address, **options)
+            return
+        # A machine with fewer cores than workers still runs all of them.
+        cpus = self.distribution.threads() * self.distribution.maximum
+        ray.init(num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False, **options)
+
+    def _spawn(self) -> None:
+        """Start a worker: in the placement group while it has room, anywhere else beyond."""
+        name = next(self._names)
+        taken = set(self._places.values())
+        free = [b for b in range(self.distribution.initial) if b not in taken]
+        options: dict[str, Any] = {
+            "num_cpus": self._settings.threads,
+            "max_concurrency": 16,
+            "name": f"hornbeam-{self._settings.job}-{name}",
+        }
+        if free:
+            self._places[name] = free[0]
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                placement_group=self._group, placement_group_bundle_index=free[0]
+            )
+        else:
+            options["scheduling_strategy"] = "SPREAD"
+        actor: Any = ray.remote(HornbeamWorker).options(**options)
+        handle = actor.remote(name, self._settings, self.coordinator)
+        self.members[name] = Member(name, handle, handle.describe.remote())
+
+    def _start(self) -> None:
+        """Wait until the first generation has been formed."""
+        deadline = time.monotonic() + self.distribution.start_timeout
+        needed = self.distribution.initial
+        while len(self._status["members"]) < min(needed, self.distribution.maximum):
+            self.look(force=True)
+            if time.monotonic() > deadline:
+                running = sum(m.entered for m in self.members.values())
+                resources = ray.cluster_resources()
+                self.close()
+                raise WorkersLostError(
+                    f"{needed} workers of {self._settings.threads} CPUs were asked for, {running} "
+                    f"could be started within {self.distribution.start_timeout:g} seconds. The "
+                    f"cluster has {resources.get('CPU', 0):g} CPUs on "
+                    f"{len(ray.nodes())} nodes; ask for fewer workers, or for fewer CPUs with "
+                    "cpus_per_worker, or start more nodes."
+                )
+            time.sleep(0.005)
+
+    def look(self, force: bool = False) -> None:
+        """Let new workers in and replace lost ones.
+
+        Raises:
+            WorkersLostError: when too few are left for too long.
+        """
+        now = time.monotonic()
+        if not force and now - self._looked < _LOOK:
+            return
+        self._looked = now
+        self._admit()
+        self._status = ray.get(self.coordinator.status.remote())
+        for name in list(self.members):
+            if name in self._status["fenced"]:
+                self._discard(name)
+        while len(self.members) < self.distribution.maximum:
+            self._spawn()
+        if self._status["problem"]:
+            raise WorkersLostError(self._status["problem"])
+
+    def _admit(self) -> None:
+        """Send workers that have started to join the group."""
+        for member in [m for m in self.members.values() if not m.entered]:
+            done, _ = ray.wait([member.ready], timeout=0)
+            if not done:
+                continue
+            try:
+                ray.get(member.ready)
+            except ray.exceptions.RayActorError as error:
+                if "__init__" in str(error) or isinstance(getattr(error, "cause", None), Exception):
+                    raise
+                self._discard(member.name)
+                continue
+            ray.get(self.coordinator.register.remote(member.name, [member.handle]))
+            for number, program in self._programs.items():
+                self._load(member, number, program)
+            for order in self._orders.values():
+                member.handle.submit.remote(order)
+            member.handle.enter.remote()
+            member.entered = True
+
+    def _discard(self, name: str) -> None:
+        member = self.members.pop(name, None)
+        self._places.pop(name, None)
+        if member is not None:
+            with contextlib.suppress(Exception):
+                ray.kill(member.handle, no_restart=True)
+
+    def _load(self, member: Member, number: int, program: Any) -> None:
+        # A reference at the top level is resolved, so that the worker gets the program itself.
+        member.handle.load.remote(number, program)
+        member.loaded.add(number)
+
+    def load(self, number: int, program: Any) -> None:
+        """Give all workers a program."""
+        self._programs[number] = ray.put(program)
+        for member in self.entered():
+            self._load(member, number, self._programs[number])
+
+    def submit(self, order: Order) -> None:
+        """Give all workers an order."""
+        # Orders up to the one before have been carried out: nobody has to hear of them again.
+        self._orders = {n: o for n, o in self._orders.items() if n >= order.number - 1}
+        self._orders[order.number] = order
+        for member in self.entered():
+            member.handle.submit.remote(order)
+
+    def entered(self) -> list[Member]:
+        """Return the workers that have been sent to join the group."""
+        return [m for m in self.members.values() if m.entered]
+
+    def current(self) -> list[Member]:
+        """Return the members of the present generation, as far as is known."""
+        return [self.members[n] for n in self._status["members"] if n in self.members]
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Call a method of all workers without waiting for it."""
+        for member in self.entered():
+            getattr(member.handle, method).remote(*args)
+
+    def ask(self, call: Callable[[Any], Any], patience: float) -> Any:
+        """Return the answer of some member of the present generation.
+
+        Args:
+            call: makes the remote call of a handle.
+            patience: seconds to wait for one worker before another is asked.
+
+        Raises:
+            WorkersLostError: when too few workers are left.
+        """
+        while True:
+            self.look()
+            for member in self.current() or self.entered():
+                reference = call(member.handle)
+                done, _ = ray.wait([reference], timeout=patience)
+                if not done:
+                    continue
+                try:
+                    return ray.get(reference)
+                except ray.exceptions.RayActorError:
+                    continue
+            self.look(force=True)
+            time.sleep(0.01)
+
+    def progress(self, number: int, steps: int, timeout: float) -> Progress:
+        """Return how far the workers are with an order."""
+        return self.ask(lambda h: h.progress.remote(number, steps, timeout), timeout + 1.0)
+
+    def infer(self, tasks: list[Task], report: Callable[[int], None]) -> list[Any]:
+        """Have tasks done by the workers; return their results in order."""
+        results: list[Any] = [None] * len(tasks)
+        open_tasks = list(range(len(tasks)))
+        running: dict[Any, tuple[int, str]] = {}
+        while open_tasks or running:
+            self.look()
+            busy = {name for _, name in running.values()}
+            for member in self.current():
+                if open_tasks and member.name not in busy:
+                    index = open_tasks.pop(0)
+                    running[member.handle.infer.remote(tasks[index])] = (index, member.name)
+            done, _ = ray.wait(list(running), timeout=0.05) if running else ([], [])
+            for reference in done:
+                index, name = running.pop(reference)
+                try:
+                    results[index] = ray.get(reference)
+                except ray.exceptions.RayActorError:
+                    open_tasks.insert(0, index)
+                    continue
+                except ray.exceptions.RayTaskError as error:
+                    raise _cause(error, name) from None
+                report(index)
+            for reference, (index, name) in list(running.items()):
+                if name not in self.members:
+                    del running[reference]
+                    open_tasks.insert(0, index)
+            if not running:
+                time.sleep(0.005)
+        return results
+
+    def generations(self) -> list[dict[str, Any]]:
+        """Return the generations so far: their members, who joined and who was lost."""
+        return ray.get(self.coordinator.status.remote())["events"]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return where the members of the present generation run."""
+        self.look(force=True)
+        return ray.get([m.handle.describe.remote() for m in self.current()])
+
+    def close(self) -> None:
+        """End all workers."""
+        if not ray.is_initialized():
+            return
+        with contextlib.suppress(Exception):
+            self.tell("leave")
+        for name in list(self.members):
+            self._discard(name)
+        with contextlib.suppress(Exception):
+            ray.kill(self.coordinator, no_restart=True)
+            remove_placement_group(self._group)
+
+
+def _cause(error: Any, name: str) -> Exception:
+    """Return what went wrong in a worker, of the type it had there."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        with contextlib.suppress(Exception):
+            return type(cause)(f"worker {name}: {cause}")
+    return RuntimeError(f"worker {name}: {cause or error}")

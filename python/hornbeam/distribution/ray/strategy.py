@@ -1,0 +1,340 @@
+"""The strategy of a driver whose steps run on workers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+
+from ...engine.sharded import ShardedProgram
+from ...engine.strategy import LocalStrategy, Program, Run
+from . import programs
+from .controller import Crew, WorkersLostError
+from .files import send
+from .orders import Order, Progress, Task
+
+
+class RayStrategy:
+    """Runs training steps, evaluation and prediction on a crew of workers.
+
+    The weights live on the workers while they train; `fetch` brings them back. What is
+    changed here, a learning rate for example, reaches the workers with the next order.
+
+    Args:
+        crew: the workers.
+    """
+
+    sharded = True
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self._local = LocalStrategy()
+        self._numbers: dict[int, tuple[Program, int]] = {}
+        self._variables: dict[int, Any] = {}
+        self._known: dict[int, np.ndarray] = {}
+        self._order = 0
+        self._behind = False
+        self._sent: dict[int, tuple[Any, Any]] = {}
+        self._keeping = 0
+        self._open: TrainingRun | None = None
+
+    def start(
+        self,
+        program: Program,
+        arrays: Sequence[Any],
+        batch_size: int,
+        order: np.ndarray | None = None,
+    ) -> Run:
+        """Prepare a pass over arrays (see `Strategy.start`)."""
+        if isinstance(program, ShardedProgram):
+            return TrainingRun(self, program, arrays, batch_size, order)
+        if program.function.updates:
+            # Layers with a state see the batches one after the other.
+            self.fetch()
+            return self._local.start(program, arrays, batch_size, order)
+        return InferenceRun(self, program, arrays, batch_size, order)
+
+    def step(self, program: Program, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Run one batch; return all outputs."""
+        if not isinstance(program, ShardedProgram):
+            self.fetch()
+            return self._local.step(program, arrays)
+        run = TrainingRun(self, program, arrays, max(1, len(arrays[0])), None)
+        run.run()
+        if not self._keeping:
+            self.fetch()
+        return [np.float32(value) for value in run.last()]
+
+    def get_state(self, model: Any) -> dict[str, list[np.ndarray]]:
+        """Return the weights of a model and of its optimizer."""
+        self.fetch()
+        return self._local.get_state(model)
+
+    def set_state(self, model: Any, state: dict[str, list[np.ndarray]]) -> None:
+        """Give a model and its optimizer weights that `get_state` returned."""
+        self.fetch()
+        self._local.set_state(model, state)
+
+    def fetch(self) -> None:
+        """Bring the variables of this process up to date with the workers'."""
+        self._close_open()
+        if not self._behind:
+            return
+        self._behind = False
+        number = self._order
+        values = self.crew.ask(lambda h: h.values.remote(number), 60.0)
+        for number, value in values.items():
+            if number in self._variables:
+                if not _same(value, self._known.get(number)):
+                    self._variables[number].set_value(np.array(value))
+                self._known[number] = np.array(value)
+
+    @contextlib.contextmanager
+    def fitting(self) -> Any:
+        """Inside the block, arrays are sent once, and weights stay on the workers."""
+        self._keeping += 1
+        try:
+            yield
+        except WorkersLostError:
+            self._behind, self._open = False, None
+            raise
+        finally:
+            self._keeping -= 1
+            if not self._keeping:
+                self._sent.clear()
+                self.fetch()
+
+    def number_of(self, program: Program) -> int:
+        """Return the number that the workers know a program by."""
+        key = id(program)
+        if key not in self._numbers:
+            sent, variables = programs.pack(program)
+            for number, variable in variables.items():
+                self._variables.setdefault(number, variable)
+            self._numbers[key] = (program, len(self._numbers))
+            self.crew.load(self._numbers[key][1], sent)
+        return self._numbers[key][1]
+
+    def submit(self, **what: Any) -> int:
+        """Give the workers an order, with what has been changed here; return its number."""
+        self._close_open()
+        changed = self._changes()
+        values = ray.put(changed) if changed else None
+        self._order += 1
+        self.crew.submit(Order(self._order, values=values, **what))
+        return self._order
+
+    def settle(self) -> int:
+        """Make the workers' weights those of this process; return the order that does."""
+        self._close_open()
+        if self._changed():
+            number = self.submit()
+            while not self.crew.progress(number, 0, 1.0).order >= number:
+                pass
+        return self._order
+
+    def _changes(self) -> dict[int, np.ndarray]:
+        changed = {}
+        for number, variable in self._variables.items():
+            value = variable.get_value()
+            if not _same(value, self._known.get(number)):
+                changed[number] = self._known[number] = value
+        return changed
+
+    def _changed(self) -> bool:
+        values = ((v.get_value(), self._known.get(n)) for n, v in self._variables.items())
+        return any(not _same(value, known) for value, known in values)
+
+    def begun(self, run: TrainingRun) -> None:
+        """Remember that the workers are at a pass, and their weights ahead of those here."""
+        self._behind, self._open = True, run
+
+    def _close_open(self) -> None:
+        """End a pass of which not all steps were wanted."""
+        run, self._open = self._open, None
+        if run is not None:
+            run.close()
+
+    def send(self, x: Any) -> Any:
+        """Return what workers open an array by; during `fit` each array is sent once."""
+        if not self._keeping:
+            return send(x)
+        if id(x) not in self._sent:
+            self._sent[id(x)] = (x, send(x))
+        return self._sent[id(x)][1]
+
+
+def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
+    return b is not None and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+class TrainingRun:
+    """A pass of training on the workers (see `engine.strategy.Run`)."""
+
+    def __init__(
+        self,
+        strategy: RayStrategy,
+        program: ShardedProgram,
+        arrays: Sequence[Any],
+        batch_size: int,
+        order: np.ndarray | None,
+    ) -> None:
+        self._strategy = strategy
+        self._program = program
+        self._arrays = arrays
+        self._batch_size = batch_size
+        self._samples = order
+        self._count = len(arrays[0]) if order is None else len(order)
+        self._first_step = program.function.core.step
+        self._number = 0
+        self._allowed: int | None = None
+        self._now = Progress()
+
+    @property
+    def steps(self) -> int:
+        """The number of batches."""
+        return -(-self._count // self._batch_size)
+
+    @property
+    def steps_done(self) -> int:
+        """How many batches have run."""
+        return self._now.steps_done
+
+    @property
+    def samples_done(self) -> int:
+        """How many samples they held."""
+        return self._now.samples_done
+
+    def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
+        """Run steps until all are done or a limit is reached; return how many ran."""
+        before = self._now.steps_done
+        goal = self.steps if max_steps is None else min(self.steps, before + max_steps)
+        self._begin(goal, max_steps is not None)
+        while self._now.steps_done < goal:
+            self._look(goal, 0.05 if max_seconds is None else max(0.001, max_seconds))
+            if max_seconds is not None:
+                break
+        while self._now.steps_done == self.steps and not self._now.finished:
+            self._look(self.steps + 1, 1.0)
+        return self._now.steps_done - before
+
+    def _begin(self, goal: int, stepwise: bool) -> None:
+        strategy = self._strategy
+        if self._number:
+            if self._allowed is not None and goal > self._allowed:
+                self._allowed = goal
+                strategy.crew.tell("allow", self._number, goal)
+            return
+        program = strategy.number_of(self._program)
+        self._allowed = goal if stepwise else None
+        self._number = strategy.submit(
+            program=program,
+            arrays=[strategy.send(x) for x in self._arrays],
+            batch_size=self._batch_size,
+            samples=None if self._samples is None else ray.put(np.array(self._samples)),
+            first_step=self._first_step,
+            allowed=self._allowed,
+        )
+        strategy.begun(self)
+
+    def _look(self, goal: int, timeout: float) -> None:
+        now = self._strategy.crew.progress(self._number, goal, timeout)
+        if now.order != self._number:
+            return
+        self._now = now
+        self._program.function.core.step = self._first_step + now.steps_done
+        if now.error is not None:
+            raise now.error[1]
+        if now.finished and now.steps_done < min(goal, self.steps):
+            raise RuntimeError(f"the workers ended a pass at step {now.steps_done} of {goal}")
+
+    def close(self) -> None:
+        """End the pass, if it has not ended, after the step that a worker has finished last."""
+        if self._now.finished and self._now.order == self._number:
+            return
+        self._strategy.crew.tell("stop", self._number)
+        while not self._now.finished or self._now.order != self._number:
+            self._now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
+        self._program.function.core.step = self._first_step + self._now.steps_done
+
+    def means(self) -> list[float]:
+        """Return the mean of each scalar so far."""
+        return self._now.means or [float("nan")] * self._program.scalars
+
+    def last(self) -> list[float]:
+        """Return each scalar of the latest batch."""
+        return self._now.last
+
+    def collected(self) -> list[np.ndarray]:
+        """Return nothing: training keeps no outputs."""
+        return []
+
+
+class InferenceRun:
+    """A pass of evaluation or prediction, its batches spread over the workers."""
+
+    def __init__(
+        self,
+        strategy: RayStrategy,
+        program: Program,
+        arrays: Sequence[Any],
+        batch_size: int,
+        order: np.ndarray | None,
+    ) -> None:
+        self._strategy, self._program, self._arrays = strategy, program, arrays
+        self._batch_size, self._samples = batch_size, order
+        self._count = len(arrays[0]) if order is None else len(order)
+        self._results: list[Any] | None = None
+        self.steps_done = 0
+        self.samples_done = 0
+
+    @property
+    def steps(self) -> int:
+        """The number of batches."""
+        return -(-self._count // self._batch_size)
+
+    def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
+        """Run all batches."""
+        if self._results is not None:
+            return 0
+        strategy = self._strategy
+        program = strategy.number_of(self._program)
+        after = strategy.settle()
+        arrays = [strategy.send(x) for x in self._arrays]
+        samples = None if self._samples is None else ray.put(np.array(self._samples))
+        parts = min(self.steps, max(1, len(strategy.crew.current())))
+        cuts = [self.steps * k // parts for k in range(parts + 1)]
+        tasks = [
+            Task(after, program, arrays, self._batch_size, samples, a, b, self._count)
+            for a, b in zip(cuts, cuts[1:], strict=False)
+        ]
+        self._results = strategy.crew.infer(tasks, lambda index: None)
+        self.steps_done, self.samples_done = self.steps, self._count
+        return self.steps
+
+    def means(self) -> list[float]:
+        """Return the mean of each scalar, added up in the order of the batches."""
+        sums, samples = [0.0] * self._program.scalars, 0
+        for size, values in self._batches():
+            sums = [total + value * size for total, value in zip(sums, values, strict=True)]
+            samples += size
+        return [total / samples for total in sums]
+
+    def last(self) -> list[float]:
+        """Return each scalar of the latest batch."""
+        return self._batches()[-1][1]
+
+    def _batches(self) -> list[tuple[int, list[float]]]:
+        self.run()
+        assert self._results is not None
+        return [batch for batches, _ in self._results for batch in batches]
+
+    def collected(self) -> list[np.ndarray]:
+        """Return the outputs that are kept, of all samples."""
+        self.run()
+        assert self._results is not None
+        columns = zip(*(kept for _, kept in self._results), strict=True)
+        return [np.concatenate(parts) for parts in columns]

@@ -1,0 +1,460 @@
+"""A worker: an actor that runs training steps with others, without the driver.
+
+One thread carries out the driver's orders one after the other; the actor's other threads answer
+questions. When a generation ends, that thread asks the coordinator for the next one, and all its
+members take over the state of the most advanced: a step that was not finished anywhere is run
+again, one that was finished by some is taken from them. Both are free of effect elsewhere, since a
+step that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import ray
+
+from ... import backend as K
+from ...engine.sharded import ShardedProgram
+from ...engine.strategy import LocalStrategy, Program
+from .. import training
+from . import programs
+from .files import open_source
+from .orders import Order, Progress, Settings, Task
+
+# Seconds that steps run between two looks at what else there is to do.
+_SLICE = 0.02
+# Seconds that an order waits for the program that was sent before it.
+_ARRIVAL = 60.0
+
+
+class OrderEndedError(Exception):
+    """The present order is over before all its steps have run."""
+
+
+class ShutOutError(Exception):
+    """The worker belongs to the job no longer."""
+
+
+class WorkerPass(training.TrainingPass):
+    """A pass of training that can be put where another worker's is."""
+
+    def resume(self, steps_done: int, sums: list[float]) -> None:
+        """Stand before step `steps_done`, with those sums of the scalars."""
+        self._loop.resume(steps_done, sums)
+
+    def sums(self) -> list[float]:
+        """Return each scalar's sum over the samples seen."""
+        return self._loop.sums()
+
+
+class HornbeamWorker:
+    """The actor (see the module).
+
+    Args:
+        name: the worker's name, never used twice in a job.
+        settings: what it has to know.
+        coordinator: the coordinator's handle.
+    """
+
+    def __init__(self, name: str, settings: Settings, coordinator: Any) -> None:
+        self.name = name
+        self._settings = settings
+        self._coordinator = coordinator
+        K.set_num_threads(settings.threads)
+        self._listener = K.Listener(ray.util.get_node_ip_address(), (0, 0), settings.token)
+        self.group: Any = None
+        self._generation = 0
+        self._over = -1
+        self._variables: dict[int, Any] = {}
+        self._programs: dict[int, Program] = {}
+        self._orders: dict[int, Order] = {}
+        self._order: Order | None = None
+        self._pass: WorkerPass | None = None
+        self._number = 0
+        self._finished = True
+        self._error: Any = None
+        self._handed: tuple[int, int, list[float]] | None = None
+        self._stop_number = -1
+        self._allowed: dict[int, int] = {}
+        self._leaving = False
+        self._failure: str | None = None
+        self._changed = threading.Condition()
+        self._progress = Progress()
+        self._renewed = time.monotonic()
+
+    # What the driver and the coordinator call, from the actor's other threads.
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the worker runs."""
+        return {
+            "name": self.name,
+            "pid": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+            "address": self._listener.address,
+            "threads": K.num_threads(),
+        }
+
+    def load(self, number: int, program: Any) -> None:
+        """Take a program; it is built when the first order needs it."""
+        with self._changed:
+            if number not in self._programs:
+                self._programs[number] = programs.unpack(program, self._variables)
+                self._changed.notify_all()
+
+    def enter(self) -> None:
+        """Begin to join the group and to carry out orders."""
+        threading.Thread(target=self._work, name="steps", daemon=True).start()
+        threading.Thread(target=self._keep_lease, name="lease", daemon=True).start()
+
+    def submit(self, order: Order) -> None:
+        """Take an order; those before it are carried out first."""
+        with self._changed:
+            self._orders[order.number] = order
+            self._changed.notify_all()
+
+    def allow(self, number: int, steps: int) -> None:
+        """Let an order's steps run up to a number of them."""
+        with self._changed:
+            self._allowed[number] = max(steps, self._allowed.get(number, 0))
+            self._changed.notify_all()
+
+    def stop(self, number: int) -> None:
+        """End an order after the step that some worker has finished last."""
+        with self._changed:
+            self._stop_number = number
+            self._changed.notify_all()
+        self._end_generation("the driver stops the training")
+
+    def regroup(self, generation: int) -> bool:
+        """Hear from the coordinator that a generation is over."""
+        if generation >= self._generation:
+            self._over = generation
+            self._listener.abort("a new generation is being formed", generation)
+            with self._changed:
+                self._changed.notify_all()
+        return True
+
+    def progress(self, number: int, steps: int, timeout: float) -> Progress:
+        """Return how far the worker is, at once when an order or its step is done, or in time."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                now = self._progress
+                done = now.order > number or (
+                    now.order == number and (now.finished or now.steps_done >= steps)
+                )
+                left = deadline - time.monotonic()
+                if done or left <= 0 or self._failure:
+                    break
+                self._changed.wait(left)
+        if self._failure:
+            raise RuntimeError(self._failure)
+        return now
+
+    def values(self, after: int) -> dict[int, np.ndarray]:
+        """Return the variables' values after an order."""
+        self._await(after)
+        return programs.values_of(self._variables)
+
+    def infer(self, task: Task) -> tuple[list[tuple[int, list[float]]], list[np.ndarray]]:
+        """Evaluate or predict batches; return size and scalars of each, and the outputs kept."""
+        self._await(task.after)
+        program = self._program(task.program)
+        arrays = [open_source(x) for x in task.arrays]
+        samples = None if task.samples is None else ray.get(task.samples)
+        begin, end = task.first * task.batch_size, min(task.stop * task.batch_size, task.count)
+        if samples is None:
+            samples = np.arange(begin, end, dtype=np.int64)
+        else:
+            samples = samples[begin:end]
+        run = LocalStrategy().start(program, arrays, task.batch_size, samples)
+        results = []
+        while run.steps_done < run.steps:
+            before = run.samples_done
+            run.run(max_steps=1)
+            results.append((run.samples_done - before, run.last()[: program.scalars]))
+        return results, run.collected()
+
+    def write(self, path: str, data: bytes) -> bool:
+        """Write a checkpoint, unless the worker has been shut out; tell whether it did."""
+        from .checkpoint import write_atomically
+
+        allowed = ray.get(self._coordinator.may_write.remote(self.name, self._generation))
+        if not allowed or time.monotonic() - self._renewed > self._settings.lease:
+            return False
+        write_atomically(path, data)
+        return True
+
+    def leave(self) -> None:
+        """End all work."""
+        self._leaving = True
+        self._end_generation("the job ends")
+        with self._changed:
+            self._changed.notify_all()
+
+    # The thread that works.
+
+    def _work(self) -> None:
+        try:
+            self.recover(None)
+            while not self._leaving:
+                order = self._next_order()
+                if order is not None:
+                    self._carry_out(order)
+        except ShutOutError:
+            os._exit(1)
+        except BaseException as error:
+            if not self._leaving:
+                with self._changed:
+                    self._failure = f"worker {self.name}: {type(error).__name__}: {error}"
+                    self._changed.notify_all()
+
+    def _next_order(self) -> Order | None:
+        """Return the next order; None after the group has been formed anew, or to leave."""
+        with self._changed:
+            while not self._leaving:
+                if self._number + 1 in self._orders:
+                    return self._orders.pop(self._number + 1)
+                for old in [n for n in self._orders if n <= self._number]:
+                    del self._orders[old]
+                if self._over >= self._generation or self.group.failure is not None:
+                    break
+                self._changed.wait(0.1)
+        if not self._leaving:
+            self.recover(None)
+        return None
+
+    def _carry_out(self, order: Order) -> None:
+        handed, self._handed = self._handed, None
+        if handed is not None and handed[0] != order.number:
+            handed = None
+        if order.values is not None and handed is None:
+            self._assign(ray.get(order.values))
+        with self._changed:
+            self._number, self._order, self._finished = order.number, order, False
+            self._error = self._pass = None
+        try:
+            if order.program is not None:
+                self._train(order, handed)
+        except OrderEndedError:
+            pass
+        except (K.CollectiveError, ShutOutError):
+            raise
+        except Exception as error:
+            self._fail(error)
+        self._publish(finished=True)
+
+    def _assign(self, values: dict[int, np.ndarray]) -> None:
+        """Give variables values, also those of programs that have not arrived yet."""
+        with self._changed:
+            for number, value in values.items():
+                if number in self._variables:
+                    self._variables[number].set_value(value)
+                else:
+                    self._variables[number] = K.Variable(value)
+
+    def _train(self, order: Order, handed: Any) -> None:
+        assert order.program is not None
+        program = self._program(order.program)
+        assert isinstance(program, ShardedProgram)
+        arrays = [open_source(x) for x in order.arrays]
+        samples = None if order.samples is None else ray.get(order.samples)
+        run = WorkerPass(self, program, arrays, order.batch_size, samples)  # type: ignore[arg-type]
+        self._pass = run
+        steps_done, sums = (0, [0.0] * program.scalars) if handed is None else handed[1:]
+        self._resume(steps_done, sums)
+        self._publish()
+        while not run.has_ended:
+            if self._over >= self._generation or self._stop_number == order.number:
+                self.recover(None)
+            limit = self._limit(order, run.steps_done)
+            if limit == 0:
+                continue
+            run.run(limit, _SLICE)
+            self._publish()
+
+    def _resume(self, steps_done: int, sums: list[float]) -> None:
+        run, order = self._pass, self._order
+        assert run is not None and order is not None and order.program is not None
+        run.resume(steps_done, sums)
+        self._programs[order.program].function.core.step = order.first_step + steps_done
+
+    def _limit(self, order: Order, done: int) -> int | None:
+        """Return how many steps may be run now, after a short wait if none may."""
+        if order.allowed is None:
+            return None
+        with self._changed:
+            allowed = max(order.allowed, self._allowed.get(order.number, 0))
+            if allowed <= done:
+                self._changed.wait(0.05)
+            return max(0, allowed - done)
+
+    def _publish(self, finished: bool = False) -> None:
+        run = self._pass
+        with self._changed:
+            self._finished = finished
+            self._progress = Progress(
+                self._number,
+                finished,
+                0 if run is None else run.steps_done,
+                0 if run is None else run.samples_done,
+                [] if run is None else run.means(),
+                [] if run is None else run.last(),
+                self._error,
+                self._generation,
+            )
+            self._changed.notify_all()
+
+    def _fail(self, error: Exception) -> None:
+        """Let all workers know of an error that ends the order."""
+        self._error = (self.name, _portable(error, self.name))
+        self._end_generation(str(error))
+        try:
+            self.recover(None)
+        except OrderEndedError:
+            pass
+
+    def _program(self, number: int) -> Program:
+        """Return a program; it may arrive after the order that needs it."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: number in self._programs, _ARRIVAL):
+                raise RuntimeError(f"program {number} has not arrived within {_ARRIVAL:g} seconds")
+            return self._programs[number]
+
+    def _await(self, after: int) -> None:
+        with self._changed:
+            while not (self._number == after and self._finished) and not self._failure:
+                if self._number > after or self._leaving:
+                    raise RuntimeError(f"worker {self.name} is at order {self._number}")
+                self._changed.wait(1.0)
+
+    # Generations.
+
+    def conclude(self, work: Callable[[], Any]) -> None:
+        """Do nothing at the end of a pass: a worker that waits for orders still regroups."""
+
+    def _end_generation(self, reason: str) -> None:
+        self._listener.abort(reason, self._generation)
+        self._over = max(self._over, self._generation)
+
+    def recover(self, error: Any) -> None:
+        """Form the next generation with the others, and take over the most advanced state.
+
+        Raises:
+            OrderEndedError: when the present order does not go on.
+        """
+        while not self._leaving:
+            suspect = getattr(error, "peer", None)
+            if getattr(error, "kind", "lost") not in ("lost", "formation", "timeout"):
+                suspect = None
+            membership = ray.get(
+                self._coordinator.join.remote(
+                    self.name, self._listener.address, self._generation, suspect
+                )
+            )
+            if membership is None:
+                raise ShutOutError(self.name)
+            self._generation = membership.generation
+            try:
+                self._connect(membership)
+                self._align()
+                return
+            except K.CollectiveError as another:
+                error = another
+        raise OrderEndedError
+
+    def _connect(self, membership: Any) -> None:
+        if self.group is not None:
+            self.group.regroup(membership.rank, membership.generation, membership.members())
+            return
+        self.group = K.Group.connect(
+            self._listener,
+            self._settings.job,
+            membership.rank,
+            membership.members(),
+            generation=membership.generation,
+            refuse_mismatch=self._settings.check_kernels,
+            timeouts=self._settings.timeouts(),
+        )
+
+    def _align(self) -> None:
+        """Bring all members to the most advanced state among them."""
+        done = 0 if self._pass is None else self._pass.steps_done
+        stops = self._stop_number == self._number and not self._finished
+        own = (self._number, done, self._finished, stops, self._error)
+        told = [pickle.loads(p) for p in self.group.all_gather(pickle.dumps(own))]
+        newest = max((number, steps) for number, steps, *_ in told)
+        root = next(i for i, t in enumerate(told) if (t[0], t[1]) == newest)
+        if any((t[0], t[1]) != newest for t in told):
+            sent = self._state() if self.group.rank == root else None
+            received = self.group.broadcast(sent, root)
+            if (self._number, done) != newest:
+                self._take(pickle.loads(received))
+        error = next((t[4] for t in told if t[0] == newest[0] and t[4] is not None), None)
+        stopped = any(t[3] for t in told if t[0] == newest[0])
+        if self._number == newest[0] and not self._finished and (error or stopped):
+            self._error = error
+            raise OrderEndedError
+
+    def _state(self) -> bytes:
+        run = self._pass
+        state = {
+            "number": self._number,
+            "finished": self._finished,
+            "steps_done": 0 if run is None else run.steps_done,
+            "sums": [] if run is None else run.sums(),
+            "values": programs.values_of(self._variables),
+        }
+        return pickle.dumps(state, protocol=5)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Take over another worker's state."""
+        self._assign(state["values"])
+        number, steps_done, sums = state["number"], state["steps_done"], state["sums"]
+        if number == self._number and self._pass is not None and not self._finished:
+            self._resume(steps_done, sums)
+            return
+        if state["finished"]:
+            busy = not self._finished
+            with self._changed:
+                self._number, self._pass, self._finished = number, None, True
+                self._progress = Progress(number, True, steps_done, generation=self._generation)
+                self._changed.notify_all()
+            if busy:
+                raise OrderEndedError
+            return
+        self._handed = (number, steps_done, sums)
+        busy, self._number = not self._finished, number - 1
+        if busy:
+            raise OrderEndedError
+
+    def _keep_lease(self) -> None:
+        """Renew the lease; end the process when there is none any more."""
+        while not self._leaving:
+            try:
+                valid = ray.get(self._coordinator.renew.remote(self.name), timeout=5)
+            except Exception:
+                valid = None
+            if valid:
+                self._renewed = time.monotonic()
+            expired = time.monotonic() - self._renewed > self._settings.lease
+            if valid is False or expired:
+                os._exit(1)
+            time.sleep(1.0)
+
+
+def _portable(error: Exception, name: str) -> Exception:
+    """Return an error of the same type that says which worker it came from."""
+    message = f"worker {name}: {error}"
+    try:
+        copy = type(error)(message)
+        pickle.loads(pickle.dumps(copy))
+    except Exception:
+        return RuntimeError(f"worker {name}: {type(error).__name__}: {error}")
+    return copy
