@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hornbeam import regularizers
@@ -20,8 +21,6 @@ from hornbeam.layers import (
 from hornbeam.models import Sequential
 from hornbeam.optimizers import Optimizer
 
-EPOCHS = 3
-
 
 @dataclass
 class Case:
@@ -29,6 +28,7 @@ class Case:
     data: tuple
     batch_size: int
     options: dict = field(default_factory=dict)
+    epochs: int = 3
 
     def fit(self, callbacks=(), initial_epoch=0):
         x, y = self.data
@@ -36,7 +36,7 @@ class Case:
             x,
             y,
             batch_size=self.batch_size,
-            epochs=EPOCHS,
+            epochs=self.epochs,
             verbose=0,
             callbacks=list(callbacks),
             initial_epoch=initial_epoch,
@@ -174,6 +174,18 @@ class SignDescent(Optimizer):
         return self.updates
 
 
+def stored():
+    """Data in a file, of which each worker reads its own rows."""
+    case = mlp()
+    file = h5py.File("stored", "w", driver="core", backing_store=False)
+    x, y = (
+        file.create_dataset(n, data=a.astype("float64"))
+        for n, a in zip("xy", case.data, strict=True)
+    )
+    case.data, case.options = (x, y), {"shuffle": "batch"}
+    return case
+
+
 def custom():
     """A custom optimizer."""
     case = linear()
@@ -182,5 +194,6 @@ def custom():
 
 
 CASES = {
-    function.__name__: function for function in (mlp, linear, weighted, cnn, lstm, masked, custom)
+    function.__name__: function
+    for function in (mlp, linear, weighted, cnn, lstm, masked, stored, custom)
 }

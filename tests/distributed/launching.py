@@ -61,8 +61,9 @@ class Worker:
 class Job:
     """The workers of a group and its present generation."""
 
-    def __init__(self, folder, case, shards):
-        self.folder, self.case, self.shards = folder, case, shards
+    def __init__(self, folder, case, shards, epochs=3):
+        self.folder, self.shards = folder, shards
+        self.task = {"case": case, "epochs": epochs, "workers": 1}
         self.generation = 0
         self.workers = []
 
@@ -75,7 +76,7 @@ class Job:
 
     def launch(self, **task):
         number = len(self.workers)
-        worker = Worker(self.folder / f"worker{number}", case=self.case, workers=1, **task)
+        worker = Worker(self.folder / f"worker{number}", **self.task, **task)
         self.workers.append(worker)
         return worker
 
@@ -85,6 +86,8 @@ class Job:
         members = [(w.address, *r) for w, r in zip(workers, ranges, strict=True)]
         for rank, worker in enumerate(workers):
             worker.say(rank=rank, generation=self.generation, members=members)
+        for worker in workers:
+            assert worker.hear() == {"formed": self.generation}
 
 
 def finish(workers):
@@ -97,15 +100,15 @@ def finish(workers):
     return results[0]
 
 
-def train(folder, case, workers, shards=4):
+def train(folder, case, workers, shards=4, epochs=3):
     """Train undisturbed; 0 workers is a process without a group. Returns results and arrays."""
     if not workers:
-        worker = Worker(folder / "alone", case=case, workers=0)
+        worker = Worker(folder / "alone", case=case, epochs=epochs, workers=0)
         try:
             return worker.hear(), worker.arrays()
         finally:
             worker.close()
-    with Job(folder, case, shards) as job:
+    with Job(folder, case, shards, epochs) as job:
         for _ in range(workers):
             job.launch()
         job.form(job.workers)

@@ -1,8 +1,8 @@
 """One worker of a group, in a process of its own: speaks lines of JSON with its launcher.
 
 Reads first what to do, then memberships; `{"change": true}` ends the present generation. Writes its
-address, `{"failed": generation}` when a generation has ended, `{"at": batch}` where it was told to
-wait, and its results.
+address, `{"formed": generation}` and `{"failed": generation}` when one begins and ends,
+`{"at": batch}` where it was told to wait, and its results.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class Interrupted(Callback):
             assert self.orders.next() == {"go": True}
 
 
-def join(orders, address):
+def membership(orders):
     message = orders.next()
     return message["rank"], message["generation"], [tuple(m) for m in message["members"]]
 
@@ -74,6 +74,7 @@ def main():
     orders = Orders()
     task = orders.next()
     case = CASES[task["case"]]()
+    case.epochs = task["epochs"]
     callbacks = []
     if task.get("wait_at") or task.get("die_at"):
         callbacks = [Interrupted(orders, task.get("wait_at"), task.get("die_at"))]
@@ -81,14 +82,16 @@ def main():
     if task["workers"]:
         listener = K.Listener("127.0.0.1", (0, 0), b"token")
         tell(address=listener.address)
-        rank, generation, members = join(orders, listener.address)
+        rank, generation, members = membership(orders)
         group = K.Group.connect(listener, "test", rank, members, generation)
         orders.group = group
+        tell(formed=generation)
 
         def regroup(error):
             tell(failed=group.generation, kind=error.kind)
-            rank, generation, members = join(orders, listener.address)
+            rank, generation, members = membership(orders)
             group.regroup(rank, generation, members)
+            tell(formed=generation)
 
         strategy = ShardedStrategy(group, regroup, case.model)
         set_strategy(strategy)

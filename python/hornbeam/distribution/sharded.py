@@ -123,14 +123,17 @@ class ShardedStrategy:
     def recover(self, error: K.CollectiveError) -> None:
         """Form the next generation after an error, and bring all its members to one step.
 
+        The function that regroups is called again with whatever error ends a generation before its
+        members are of one step, or keeps it from being formed.
+
         Raises:
             CollectiveError: the error itself, when there is no function that regroups.
         """
         while True:
             if self._regroup is None:
                 raise error
-            self._regroup(error)
             try:
+                self._regroup(error)
                 self.synchronize()
             except K.CollectiveError as another:
                 error = another
