@@ -55,6 +55,11 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Size of the memory.
+    pub fn bytes(&self) -> usize {
+        self.layout.size()
+    }
+
     /// Where the memory begins.
     pub fn as_ptr(&self) -> *mut u8 {
         self.ptr.as_ptr()

@@ -1,7 +1,7 @@
 //! A plan: prepared kernel calls over one arena, for one set of concrete shapes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hornbeam_graph::program::{Inst, Source, Value, ValueId};
@@ -27,7 +27,10 @@ pub struct Plan {
     places: Vec<Place>,
     /// Entries of `raws` that are arguments, and which.
     patches: Vec<(usize, usize)>,
-    arena: Buffer,
+    /// Where the arena begins that `raws` point into; null before the first run.
+    base: Raw,
+    /// The arena of a plan that runs within another; the others share one.
+    own: Option<Buffer>,
     arena_bytes: usize,
     constants: Vec<Buffer>,
     variables: Vec<Arc<Variable>>,
@@ -42,6 +45,7 @@ struct Call {
     middle: usize,
     last: usize,
     scratch: Raw,
+    scratch_at: usize,
 }
 
 /// The time one call of a plan took.
@@ -99,14 +103,18 @@ impl Plan {
                 _ => None,
             })
             .collect::<Result<Vec<_>>>()?;
-        let arena = Buffer::zeroed(layout.arena_bytes, "a plan's values")?;
+        let nowhere = Raw {
+            ptr: std::ptr::null_mut(),
+            bytes: 0,
+        };
         let mut plan = Plan {
             program,
             calls: Vec::new(),
             raws: Vec::new(),
             places: layout.places,
             patches: Vec::new(),
-            arena,
+            base: nowhere,
+            own: None,
             arena_bytes: layout.arena_bytes,
             constants,
             variables,
@@ -134,14 +142,8 @@ impl Plan {
             self.raws.push(raw);
         }
         let (middle, last) = (first + inputs.len(), self.raws.len());
-        // SAFETY: the layout gave the instruction that many bytes of the arena at that offset.
-        let ptr = unsafe {
-            self.arena
-                .as_ptr()
-                .add(if scratch > 0 { scratch_at } else { 0 })
-        };
         let scratch = Raw {
-            ptr,
+            ptr: std::ptr::null_mut(),
             bytes: scratch,
         };
         self.calls.push(Call {
@@ -151,14 +153,35 @@ impl Plan {
             middle,
             last,
             scratch,
+            scratch_at,
         });
+    }
+
+    /// Points everything that lies in the arena to an arena that begins at `base`.
+    fn rebase(&mut self, base: *mut u8) {
+        if self.base.ptr == base {
+            return;
+        }
+        self.base.ptr = base;
+        for c in 0..self.calls.len() {
+            let inst = &self.program.insts[self.calls[c].inst];
+            let first = self.calls[c].first;
+            let values: Vec<ValueId> = inst.inputs.iter().chain(&inst.outputs).copied().collect();
+            for (k, v) in values.into_iter().enumerate() {
+                if let Place::Arena(_) = self.places[v] {
+                    self.raws[first + k] = self.raw(v);
+                }
+            }
+            let call = &mut self.calls[c];
+            // SAFETY: the layout gave the call that many bytes of the arena at that offset.
+            call.scratch.ptr = unsafe { base.add(call.scratch_at) };
+        }
     }
 
     fn raw(&self, v: ValueId) -> Raw {
         let bytes = self.program.values[v].bytes();
         let ptr = match self.places[v] {
-            // SAFETY: the layout keeps every block within the arena.
-            Place::Arena(offset) => unsafe { self.arena.as_ptr().add(offset) },
+            Place::Arena(offset) => self.base.ptr.wrapping_add(offset),
             Place::Variable(k) => self.variables[k].storage.as_ptr(),
             Place::Constant(k) => self.constants[k].as_ptr(),
             Place::Input(_) | Place::Unused => std::ptr::null_mut(),
@@ -193,7 +216,8 @@ impl Plan {
     /// # Errors
     /// When a kernel refuses its operands or panics; no variable has changed then, unless a
     /// kernel that only writes variables panicked.
-    pub fn run(&mut self, inputs: &[&[u8]], context: RunContext, _held: &Exclusive) -> Result<()> {
+    pub fn run(&mut self, inputs: &[&[u8]], context: RunContext, held: &Exclusive) -> Result<()> {
+        self.rebase(shared_arena(self.arena_bytes, held)?);
         self.run_calls(inputs, context)
     }
 
@@ -208,6 +232,13 @@ impl Plan {
             self.variables.is_empty(),
             "a nested plan touches no variable"
         );
+        if self.own.is_none() {
+            self.own = Some(Buffer::zeroed(self.arena_bytes, "a nested plan's values")?);
+        }
+        if let Some(arena) = &self.own {
+            let base = arena.as_ptr();
+            self.rebase(base);
+        }
         self.run_calls(inputs, context)
     }
 
@@ -289,7 +320,8 @@ impl Plan {
         }
     }
 
-    /// The bytes of result `k` after a run with these arguments.
+    /// The bytes of result `k` after a run with these arguments, before any other plan runs: they
+    /// lie in the arena that plans share.
     pub fn result<'a>(&'a self, k: usize, inputs: &[&'a [u8]]) -> &'a [u8] {
         let v = self.program.outputs[k];
         if let Place::Input(k) = self.places[v] {
@@ -352,6 +384,19 @@ impl Plan {
                 .sum(),
         }
     }
+}
+
+/// The arena that plans share, since one runs at a time: at least `bytes` long. It grows, and then
+/// moves.
+fn shared_arena(bytes: usize, _held: &Exclusive) -> Result<*mut u8> {
+    static ARENA: Mutex<Option<Buffer>> = Mutex::new(None);
+    let mut arena = ARENA.lock().unwrap_or_else(PoisonError::into_inner);
+    if arena.as_ref().is_none_or(|a| a.bytes() < bytes) {
+        // The old one goes first, so that both are never there together.
+        *arena = None;
+        *arena = Some(Buffer::zeroed(bytes, "a plan's values")?);
+    }
+    Ok(arena.as_ref().map_or(std::ptr::null_mut(), Buffer::as_ptr))
 }
 
 impl std::fmt::Display for Plan {
