@@ -1,6 +1,7 @@
 """What runs around training: logging, checkpoints, stopping, learning rates."""
 
 from ..utils.generic_utils import Progbar
+from .backup import BackupAndRestore
 from .base import Callback, CallbackList
 from .files import CSVLogger, ModelCheckpoint, RemoteMonitor
 from .loggers import BaseLogger, History, LambdaCallback, ProgbarLogger
@@ -8,6 +9,7 @@ from .stopping import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, T
 from .tensorboard import TensorBoard
 
 __all__ = [
+    "BackupAndRestore",
     "BaseLogger",
     "CSVLogger",
     "Callback",

@@ -31,6 +31,7 @@ class Callback:
             'do_validation' and 'metrics', the names of the quantities in `logs`.
         model: the model in training. Setting `model.stop_training` ends it after the epoch.
         validation_data: the user's validation arrays `[x, y, sample_weights]`, or None.
+        runs_last: whether its hooks run after those of callbacks that have not set this.
         reads_weights: whether its hooks look at the weights, which may be far away while they are
             trained.
 
@@ -39,6 +40,7 @@ class Callback:
     """
 
     validation_data: Any = None
+    runs_last = False
     reads_weights = True
     params: dict[str, Any]
     model: Any
@@ -151,6 +153,12 @@ class CallbackList:
         """Hand the model to each callback."""
         for callback in self.callbacks:
             callback.set_model(model)
+
+    def set_position(self, position: Any) -> None:
+        """Hand where the run stands to the callbacks that want to know, or to set it."""
+        for callback in self.callbacks:
+            if hasattr(callback, "set_position"):
+                callback.set_position(position)
 
     def needs_batch_hooks(self) -> bool:
         """Tell whether any callback must be told of every batch.

@@ -163,14 +163,19 @@ def fit_generator(
             "metrics": names + ([f"val_{n}" for n in names] if validate else []),
         }
         every = loop.prepare_callbacks(model, callbacks, verbose, params, "steps", kept)
+        program = model._make_train_function()
+        position = loop.FitPosition(schedule.initial_epoch, program, list(every))
+        every.set_position(position)
         every.on_train_begin()
-        for epoch in range(schedule.initial_epoch, schedule.epochs):
+        while position.epoch < schedule.epochs and not position.stopped:
+            epoch = position.epoch
             every.on_epoch_begin(epoch)
             logs, size = _run_epoch(model, source, steps, class_weight, every)
             check = None if validate is None else functools.partial(validate, size)
             logs = loop.finish_epoch(logs, check)
             if every.needs_weights():
                 get_strategy().fetch()
+            position.epoch = epoch + 1
             every.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .strategy import Program, get_strategy
+from .strategy import Program, Strategy, get_strategy
 
 # Seconds between two looks at Python: how soon Ctrl-C works and the progress bar moves.
 INTERVAL = 0.05
@@ -64,6 +64,31 @@ class FitPlan:
     validate: Callable[[], Sequence[float]] | None
 
 
+@dataclass
+class FitPosition:
+    """Where a `fit` stands. Callbacks that have `set_position` get it, and may set it back.
+
+    Attributes:
+        epoch: the epoch that is under way or comes next.
+        batch: how many batches of it have run.
+        sums: each scalar's sum over the samples of those batches.
+        order: the order of the samples; None for their own, and for streams.
+        batch_size: samples in a batch; None for streams, which begin with whole epochs only.
+        program: the training step.
+        callbacks: all callbacks of the run.
+        stopped: whether training ends before its last epoch.
+    """
+
+    epoch: int
+    program: Program
+    callbacks: Sequence[Any]
+    batch: int = 0
+    sums: list[float] = field(default_factory=list)
+    order: np.ndarray | None = None
+    batch_size: int | None = None
+    stopped: bool = False
+
+
 _added: list[Callable[[], Sequence[Any]]] = []
 
 
@@ -106,7 +131,8 @@ def prepare_callbacks(
     for make in _added:
         given += make()
     shown = [ProgbarLogger(count_mode)] if verbose else []
-    result = CallbackList([BaseLogger(), *given, *shown, model.history])
+    every = [BaseLogger(), *given, *shown, model.history]
+    result = CallbackList(sorted(every, key=lambda c: getattr(c, "runs_last", False)))
     for callback in result:
         callback.validation_data = validation_data
     result.set_model(getattr(model, "callback_model", None) or model)
@@ -118,28 +144,55 @@ def prepare_callbacks(
 def fit_loop(plan: FitPlan, callbacks: Any) -> None:
     """Run the epochs of `fit`."""
     strategy = get_strategy()
-    order = _first_order(plan)
+    position = FitPosition(
+        plan.initial_epoch,
+        plan.program,
+        list(callbacks),
+        order=_first_order(plan),
+        batch_size=plan.batch_size,
+    )
     every_batch = callbacks.needs_batch_hooks()
+    callbacks.set_position(position)
     callbacks.on_train_begin()
-    for epoch in range(plan.initial_epoch, plan.epochs):
+    while position.epoch < plan.epochs and not position.stopped:
+        epoch = position.epoch
         callbacks.on_epoch_begin(epoch)
-        order = _shuffled(order, plan)
-        run = strategy.start(plan.program, plan.data.arrays, plan.batch_size, order)
-        if every_batch:
-            _run_with_hooks(run, plan, callbacks)
+        if position.batch == 0:
+            position.order = _shuffled(position.order, plan)
+            position.sums = [0.0] * len(plan.names)
+        run = _start(strategy, plan, position)
+        if every_batch or position.batch:
+            _run_with_hooks(run, plan, position, callbacks)
         else:
             _run_at_once(run, plan.names, callbacks)
+        logs = dict(zip(plan.names, _means(run, position, plan), strict=True))
         if run.steps_done == run.steps or not plan.model.stop_training:
-            logs = finish_epoch(dict(zip(plan.names, run.means(), strict=True)), plan.validate)
-        else:
-            logs = dict(zip(plan.names, run.means(), strict=True))
+            logs = finish_epoch(logs, plan.validate)
         if callbacks.needs_weights():
             strategy.fetch()
+        position.epoch, position.batch = epoch + 1, 0
         callbacks.on_epoch_end(epoch, logs)
         if plan.model.stop_training:
             break
     strategy.fetch()
     callbacks.on_train_end()
+
+
+def _start(strategy: Strategy, plan: FitPlan, position: FitPosition) -> Any:
+    """Prepare the pass over an epoch's samples that have not been visited."""
+    order = position.order
+    if position.batch:
+        order = np.arange(plan.data.samples) if order is None else order
+        order = order[position.batch * plan.batch_size :]
+    return strategy.start(plan.program, plan.data.arrays, plan.batch_size, order)
+
+
+def _means(run: Any, position: FitPosition, plan: FitPlan) -> list[float]:
+    """Return the means of an epoch's scalars, of which the first batches may have run before."""
+    samples = min(position.batch * plan.batch_size, plan.data.samples) - run.samples_done
+    if samples <= 0:
+        return run.means()
+    return [total / (samples + run.samples_done) for total in position.sums]
 
 
 def finish_epoch(
@@ -185,14 +238,17 @@ def _run_at_once(run: Any, names: Sequence[str], callbacks: Any) -> None:
         run.run(max_seconds=INTERVAL)
 
 
-def _run_with_hooks(run: Any, plan: FitPlan, callbacks: Any) -> None:
-    for batch in range(run.steps):
-        before = run.samples_done
-        size = min(plan.batch_size, plan.data.samples - before)
+def _run_with_hooks(run: Any, plan: FitPlan, position: FitPosition, callbacks: Any) -> None:
+    while run.steps_done < run.steps:
+        batch = position.batch
+        size = min(plan.batch_size, plan.data.samples - batch * plan.batch_size)
         logs: dict[str, Any] = {"batch": batch, "size": size}
         callbacks.on_batch_begin(batch, logs)
         run.run(max_steps=1)
-        logs.update(zip(plan.names, run.last(), strict=True))
+        last = run.last()
+        logs.update(zip(plan.names, last, strict=True))
+        position.sums = [s + x * size for s, x in zip(position.sums, last, strict=True)]
+        position.batch = batch + 1
         if callbacks.needs_weights():
             get_strategy().fetch()
         callbacks.on_batch_end(batch, logs)

@@ -88,6 +88,8 @@ def backup_class() -> Any:
 class Upload(Callback):
     """Copies checkpoints to a store after each epoch."""
 
+    runs_last = True
+
     def __init__(self, mirror: storage.Mirror) -> None:
         super().__init__()
         self._mirror = mirror

@@ -83,10 +83,6 @@ class Coordinator:
         self._seen[name] = time.monotonic()
         return name not in self._fenced
 
-    async def may_write(self, name: str, generation: int) -> bool:
-        """Tell whether a worker may write checkpoints for a generation."""
-        return generation == self._generation and name in self._members
-
     async def remove(self, name: str, reason: str) -> None:
         """Shut a worker out."""
         self._fence(name, reason)

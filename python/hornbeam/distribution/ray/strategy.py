@@ -31,6 +31,7 @@ class RayStrategy:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
+        self.shards = crew.distribution.logical_shards
         self._local = LocalStrategy()
         self._numbers: dict[int, tuple[Program, int]] = {}
         self._variables: dict[int, Any] = {}
@@ -80,12 +81,11 @@ class RayStrategy:
 
     def fetch(self) -> None:
         """Bring the variables of this process up to date with the workers'."""
-        self._close_open()
         if not self._behind:
             return
         self._behind = False
-        number = self._order
-        values = self.crew.ask(lambda h: h.values.remote(number), 60.0)
+        number, steps = self._order, 0 if self._open is None else self._open.own_steps
+        values = self.crew.ask(lambda h: h.values.remote(number, steps), 60.0)
         for number, value in values.items():
             if number in self._variables:
                 if not _same(value, self._known.get(number)):
@@ -105,6 +105,7 @@ class RayStrategy:
             self._keeping -= 1
             if not self._keeping:
                 self._sent.clear()
+                self.close_open()
                 self.fetch()
 
     def number_of(self, program: Program) -> int:
@@ -120,7 +121,7 @@ class RayStrategy:
 
     def submit(self, **what: Any) -> int:
         """Give the workers an order, with what has been changed here; return its number."""
-        self._close_open()
+        self.close_open()
         changed = self._changes()
         values = ray.put(changed) if changed else None
         self._order += 1
@@ -129,8 +130,8 @@ class RayStrategy:
 
     def settle(self) -> int:
         """Make the workers' weights those of this process; return the order that does."""
-        self._close_open()
-        if self._changed():
+        self.close_open()
+        if self.has_changed():
             number = self.submit()
             while not self.crew.progress(number, 0, 1.0).order >= number:
                 pass
@@ -144,7 +145,8 @@ class RayStrategy:
                 changed[number] = self._known[number] = value
         return changed
 
-    def _changed(self) -> bool:
+    def has_changed(self) -> bool:
+        """Tell whether variables here have values that the workers have not been told of."""
         values = ((v.get_value(), self._known.get(n)) for n, v in self._variables.items())
         return any(not _same(value, known) for value, known in values)
 
@@ -152,7 +154,7 @@ class RayStrategy:
         """Remember that the workers are at a pass, and their weights ahead of those here."""
         self._behind, self._open = True, run
 
-    def _close_open(self) -> None:
+    def close_open(self) -> None:
         """End a pass of which not all steps were wanted."""
         run, self._open = self._open, None
         if run is not None:
@@ -172,7 +174,10 @@ def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
 
 
 class TrainingRun:
-    """A pass of training on the workers (see `engine.strategy.Run`)."""
+    """A pass of training on the workers (see `engine.strategy.Run`).
+
+    Where something is changed here between two steps, the rest of the pass is another order.
+    """
 
     def __init__(
         self,
@@ -191,7 +196,10 @@ class TrainingRun:
         self._first_step = program.function.core.step
         self._number = 0
         self._allowed: int | None = None
-        self._now = Progress()
+        self._now = Progress(finished=False)
+        # What earlier orders have done of the pass.
+        self._steps_before = self._samples_before = 0
+        self._sums_before = [0.0] * program.scalars
 
     @property
     def steps(self) -> int:
@@ -199,70 +207,106 @@ class TrainingRun:
         return -(-self._count // self._batch_size)
 
     @property
+    def own_steps(self) -> int:
+        """How many batches of the present order have run."""
+        return self._now.steps_done
+
+    @property
     def steps_done(self) -> int:
         """How many batches have run."""
-        return self._now.steps_done
+        return self._steps_before + self._now.steps_done
 
     @property
     def samples_done(self) -> int:
         """How many samples they held."""
-        return self._now.samples_done
+        return self._samples_before + self._now.samples_done
 
     def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
         """Run steps until all are done or a limit is reached; return how many ran."""
-        before = self._now.steps_done
+        before = self.steps_done
         goal = self.steps if max_steps is None else min(self.steps, before + max_steps)
         self._begin(goal, max_steps is not None)
-        while self._now.steps_done < goal:
+        while self.steps_done < goal:
             self._look(goal, 0.05 if max_seconds is None else max(0.001, max_seconds))
             if max_seconds is not None:
                 break
-        while self._now.steps_done == self.steps and not self._now.finished:
+        while self.steps_done == self.steps and not self._now.finished:
             self._look(self.steps + 1, 1.0)
-        return self._now.steps_done - before
+        return self.steps_done - before
 
     def _begin(self, goal: int, stepwise: bool) -> None:
         strategy = self._strategy
+        if self._number and self._allowed is not None and self.steps_done < self.steps:
+            if strategy.has_changed():
+                self._split()
         if self._number:
-            if self._allowed is not None and goal > self._allowed:
-                self._allowed = goal
-                strategy.crew.tell("allow", self._number, goal)
+            allowed = goal - self._steps_before
+            if self._allowed is not None and allowed > self._allowed:
+                self._allowed = allowed
+                strategy.crew.tell("allow", self._number, allowed)
+                strategy.begun(self)
             return
         program = strategy.number_of(self._program)
-        self._allowed = goal if stepwise else None
+        self._allowed = goal - self._steps_before if stepwise else None
         self._number = strategy.submit(
             program=program,
             arrays=[strategy.send(x) for x in self._arrays],
             batch_size=self._batch_size,
-            samples=None if self._samples is None else ray.put(np.array(self._samples)),
-            first_step=self._first_step,
+            samples=self._rest(),
+            first_step=self._first_step + self._steps_before,
             allowed=self._allowed,
         )
         strategy.begun(self)
 
+    def _rest(self) -> Any:
+        """Return a reference to the order of the samples that are left, None for their own."""
+        if self._samples is None and not self._steps_before:
+            return None
+        samples = np.arange(self._count) if self._samples is None else np.array(self._samples)
+        return ray.put(samples[self._steps_before * self._batch_size :])
+
+    def _split(self) -> None:
+        self._sums_before = [mean * self.samples_done for mean in self.means()]
+        self.close()
+        self._steps_before, self._samples_before = self.steps_done, self.samples_done
+        self._now, self._number = Progress(finished=False), 0
+
     def _look(self, goal: int, timeout: float) -> None:
-        now = self._strategy.crew.progress(self._number, goal, timeout)
+        target = goal - self._steps_before
+        now = self._strategy.crew.progress(self._number, target, timeout)
         if now.order != self._number:
             return
-        self._now = now
-        self._program.function.core.step = self._first_step + now.steps_done
+        self._take(now)
         if now.error is not None:
             raise now.error[1]
-        if now.finished and now.steps_done < min(goal, self.steps):
-            raise RuntimeError(f"the workers ended a pass at step {now.steps_done} of {goal}")
+        if now.finished and self.steps_done < min(goal, self.steps):
+            raise RuntimeError(f"the workers ended a pass at step {self.steps_done} of {goal}")
+
+    def _take(self, now: Progress) -> None:
+        self._now = now
+        self._program.function.core.step = self._first_step + self.steps_done
 
     def close(self) -> None:
         """End the pass, if it has not ended, after the step that a worker has finished last."""
+        if not self._number:
+            return
         if self._now.finished and self._now.order == self._number:
             return
         self._strategy.crew.tell("stop", self._number)
-        while not self._now.finished or self._now.order != self._number:
-            self._now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
-        self._program.function.core.step = self._first_step + self._now.steps_done
+        while not (self._now.finished and self._now.order == self._number):
+            now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
+            if now.order == self._number:
+                self._take(now)
 
     def means(self) -> list[float]:
         """Return the mean of each scalar so far."""
-        return self._now.means or [float("nan")] * self._program.scalars
+        if not self._steps_before:
+            return self._now.means or [float("nan")] * self._program.scalars
+        own = [mean * self._now.samples_done for mean in self._now.means] or [
+            0.0 for _ in self._sums_before
+        ]
+        sums = zip(self._sums_before, own, strict=True)
+        return [(before + here) / self.samples_done for before, here in sums]
 
     def last(self) -> list[float]:
         """Return each scalar of the latest batch."""

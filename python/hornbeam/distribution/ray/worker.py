@@ -157,9 +157,9 @@ class HornbeamWorker:
             raise RuntimeError(self._failure)
         return now
 
-    def values(self, after: int) -> dict[int, np.ndarray]:
-        """Return the variables' values after an order."""
-        self._await(after)
+    def values(self, after: int, steps: int) -> dict[int, np.ndarray]:
+        """Return the variables' values after an order, or after some steps that it stands at."""
+        self._await(after, steps)
         return programs.values_of(self._variables)
 
     def infer(self, task: Task) -> tuple[list[tuple[int, list[float]]], list[np.ndarray]]:
@@ -180,16 +180,6 @@ class HornbeamWorker:
             run.run(max_steps=1)
             results.append((run.samples_done - before, run.last()[: program.scalars]))
         return results, run.collected()
-
-    def write(self, path: str, data: bytes) -> bool:
-        """Write a checkpoint, unless the worker has been shut out; tell whether it did."""
-        from .checkpoint import write_atomically
-
-        allowed = ray.get(self._coordinator.may_write.remote(self.name, self._generation))
-        if not allowed or time.monotonic() - self._renewed > self._settings.lease:
-            return False
-        write_atomically(path, data)
-        return True
 
     def leave(self) -> None:
         """End all work."""
@@ -327,12 +317,18 @@ class HornbeamWorker:
                 raise RuntimeError(f"program {number} has not arrived within {_ARRIVAL:g} seconds")
             return self._programs[number]
 
-    def _await(self, after: int) -> None:
+    def _await(self, after: int, steps: int | None = None) -> None:
+        """Wait until an order has been carried out, or so many steps of it."""
         with self._changed:
-            while not (self._number == after and self._finished) and not self._failure:
+            while not self._failure:
+                now = self._progress
                 if self._number > after or self._leaving:
                     raise RuntimeError(f"worker {self.name} is at order {self._number}")
+                enough = steps is not None and 0 < steps <= now.steps_done
+                if now.order == after and (now.finished or enough):
+                    return
                 self._changed.wait(1.0)
+        raise RuntimeError(self._failure)
 
     # Generations.
 

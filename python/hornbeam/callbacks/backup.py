@@ -1,0 +1,228 @@
+"""Backups of a whole `fit`, from which it goes on as if nothing had happened.
+
+A backup is one file that is replaced as a whole: it is written beside its place, forced to the
+disk, and renamed. It holds pickled objects, so that only files of one's own should be restored.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import backend as K
+from ..engine.strategy import get_strategy
+from .base import Callback
+
+_FORMAT = "hornbeam backup 1"
+
+
+class BackupAndRestore(Callback):
+    """Saves all that a `fit` depends on, and lets one that was cut off go on from there.
+
+    The weights, history and all further epochs are, bit by bit, those of a `fit` that was not cut
+    off: the state of the optimizer, of NumPy's generator, of the step's random numbers and of the
+    other callbacks is saved too. The script has to make the same model, data and callbacks.
+
+    A stream of batches (`fit_generator`) goes on with its next epoch; where the stream itself
+    stands is its own affair.
+
+    Args:
+        backup_dir: folder of the backup; each `fit` needs one of its own.
+        save_freq: 'epoch', or a number of batches between two backups, which are then made within
+            epochs too.
+        delete_checkpoint: whether the backup is deleted when training has ended.
+
+    Raises:
+        ValueError: when an argument makes no sense.
+    """
+
+    runs_last = True
+
+    def __init__(
+        self, backup_dir: Any, save_freq: str | int = "epoch", delete_checkpoint: bool = True
+    ) -> None:
+        super().__init__()
+        path = os.fspath(backup_dir) if backup_dir else ""
+        if not path:
+            raise ValueError("BackupAndRestore: `backup_dir` must not be empty")
+        if save_freq != "epoch" and not (isinstance(save_freq, int) and save_freq > 0):
+            raise ValueError(
+                "BackupAndRestore: `save_freq` must be 'epoch' or a positive number of batches, "
+                f"got {save_freq!r}"
+            )
+        self.backup_dir = path
+        self.save_freq = save_freq
+        self.delete_checkpoint = delete_checkpoint
+        self._position: Any = None
+        self._batches = 0
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return os.path.join(self.backup_dir, "fit.backup")
+
+    def set_position(self, position: Any) -> None:
+        """Take what tells, and sets, where the run stands."""
+        self._position = position
+
+    def uses_batch_hooks(self) -> bool:
+        """Tell whether backups are made within epochs."""
+        return self.save_freq != "epoch"
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Go on from the backup, if there is one."""
+        self._batches = 0
+        if os.path.exists(self.path):
+            self._restore(_read(self.path))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Make a backup."""
+        self._save()
+
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Make a backup when it is time."""
+        self._batches += 1
+        if self.save_freq == "epoch" or self._position.batch_size is None:
+            return
+        if self._batches % int(self.save_freq) == 0:
+            self._save()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Delete the backup, unless it is to be kept."""
+        if self.delete_checkpoint and os.path.exists(self.path):
+            os.unlink(self.path)
+            if not os.listdir(self.backup_dir):
+                os.rmdir(self.backup_dir)
+
+    def _save(self) -> None:
+        position = self._position
+        state = {
+            "format": _FORMAT,
+            "epoch": position.epoch,
+            "batch": position.batch,
+            "sums": position.sums,
+            "order": position.order,
+            "stopped": bool(getattr(self.model, "stop_training", False)),
+            "step": position.program.function.core.step,
+            "values": [K.get_value(v) for v in _variables(self.model)],
+            "shards": getattr(get_strategy(), "shards", 1),
+            "random": np.random.get_state(),
+            "callbacks": [(type(c).__name__, _plain_state(c)) for c in position.callbacks],
+        }
+        os.makedirs(self.backup_dir, exist_ok=True)
+        write_atomically(self.path, pickle.dumps(state, protocol=5))
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        position = self._position
+        self._check(state)
+        for variable, value in zip(_variables(self.model), state["values"], strict=True):
+            K.set_value(variable, value)
+        position.epoch, position.batch = state["epoch"], state["batch"]
+        position.sums, position.stopped = state["sums"], state["stopped"]
+        if position.order is not None and state["order"] is not None:
+            position.order = state["order"]
+        position.program.function.core.step = state["step"]
+        np.random.set_state(state["random"])
+        for callback, (_, attributes) in zip(position.callbacks, state["callbacks"], strict=True):
+            vars(callback).update(attributes)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Refuse a backup of something else."""
+        have = [tuple(K.int_shape(v)) for v in _variables(self.model)]
+        saved = [np.shape(value) for value in state["values"]]
+        if have != saved:
+            raise ValueError(
+                f"{self.path} is a backup of another model: it has variables of the shapes "
+                f"{saved}, the model and its optimizer {have}. Use another folder, or delete it."
+            )
+        names = [type(c).__name__ for c in self._position.callbacks]
+        before = [name for name, _ in state["callbacks"]]
+        if names != before:
+            raise ValueError(
+                f"{self.path} was made with the callbacks {before}, now they are {names}: give "
+                "`fit` the same ones, or delete the backup."
+            )
+        order = self._position.order
+        if order is not None and state["order"] is not None and len(order) != len(state["order"]):
+            raise ValueError(
+                f"{self.path} was made in training on {len(state['order'])} samples, now there "
+                f"are {len(order)}."
+            )
+        shards = getattr(get_strategy(), "shards", 1)
+        if state["shards"] != shards:
+            warnings.warn(
+                f"The backup was made with batches in {state['shards']} shards, training goes on "
+                f"with {shards}: its last bits will differ from an uninterrupted run's."
+            )
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Write a file as a whole: whoever opens it finds the old or the new contents, come what may.
+
+    Args:
+        path: the file.
+        data: its new contents.
+    """
+    folder = os.path.dirname(path) or "."
+    beside = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(beside, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
+    # The new name itself has to reach the disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> dict[str, Any]:
+    with open(path, "rb") as f:
+        try:
+            state = pickle.load(f)
+        except Exception as error:
+            raise ValueError(f"{path} cannot be read as a backup: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError(f"{path} is no backup that this version can read")
+    return state
+
+
+def _variables(model: Any) -> list[Any]:
+    """Return the variables of a model and of its optimizer, hyper-parameters too."""
+    optimizer = model.optimizer
+    hyper = [v for _, v in sorted(vars(optimizer).items()) if isinstance(v, K.Variable)]
+    every = [*model.weights, *optimizer.weights, *hyper]
+    return list({v.id: v for v in every}.values())
+
+
+def _plain_state(callback: Any) -> dict[str, Any]:
+    """Return the attributes of a callback that can be saved: numbers, arrays, records of them."""
+    if isinstance(callback, BackupAndRestore):
+        return {}
+    skipped = ("model", "params", "validation_data")
+    return {
+        name: value
+        for name, value in vars(callback).items()
+        if name not in skipped and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic, np.ndarray)):
+        return True
+    if isinstance(value, dict):
+        return all(_is_plain(k) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, (list, tuple, set)):
+        return all(_is_plain(v) for v in value)
+    return False
