@@ -133,6 +133,22 @@ def test_an_ordinary_script_leaves_its_model(script, tmp_path):
     assert os.listdir(output.parent) == ["model.h5"]
 
 
+def test_the_manifests_script_trains_on_its_data(tmp_path):
+    base = Path(__file__).resolve().parents[2] / "deploy" / "kuberay" / "base"
+    data, output = tmp_path / "data.npz", tmp_path / "model.h5"
+    files = {"HORNBEAM_DATA": str(data), "HORNBEAM_OUTPUT": str(output), "EPOCHS": "3"}
+    made = subprocess.run(
+        [sys.executable, base / "make_data.py"], env=environment(**files), capture_output=True
+    )
+    assert made.returncode == 0, made.stderr
+    status, out, err = finish([base / "train.py"], **files)
+    assert status == 0, err
+    with np.load(data) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    found = keras.models.load_model(str(output)).predict(x).argmax(axis=1)
+    assert np.mean(found == y) > 0.5, out
+
+
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [

@@ -1,0 +1,151 @@
+"""Nodes with the manifests' `ray start` arguments, ports and token: they join, answer and train."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from deploy import manifests, nodes
+
+TOKEN = "0123456789abcdef" * 4
+SCRIPT = """
+import os, numpy as np, ray, hornbeam
+from hornbeam.layers import Dense
+from hornbeam.models import Sequential
+ray.init(logging_level="error")
+np.random.seed(1)
+x = np.random.normal(size=(4096, 5)).astype("float32")
+model = Sequential([Dense(3, input_shape=(5,), activation="tanh"), Dense(1)])
+model.compile("adam", "mse")
+model.fit(x, x[:, :1], epochs=int(os.environ["EPOCHS"]), batch_size=32, verbose=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return manifests.cluster_spec(manifests.ray_object(manifests.rendered("cluster")))
+
+
+@pytest.fixture(scope="module")
+def cluster(spec):
+    reason = nodes.missing()
+    if reason:
+        pytest.skip(reason)
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+    groups = dict(manifests.groups(spec))
+    # Ray's sockets have names of at most 107 characters, so pytest's folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="hb") as base, nodes.network(Path(base)) as bridge:
+        pods = [nodes.Node(10 + n, bridge, Path(base) / f"p{n}", variables) for n in range(3)]
+        try:
+            head, *workers = pods
+            head.start(groups["head"]["rayStartParams"], None, 0)
+            assert nodes.wait_until(head.healthy), head.log()
+            for worker in workers:
+                worker.start(groups["elastic"]["rayStartParams"], head.address, 1)
+                assert nodes.wait_until(worker.healthy), worker.log()
+            yield pods
+        finally:
+            for pod in pods:
+                pod.remove()
+
+
+def cpus(node):
+    code = "import ray; ray.init(address='auto', logging_level='error')\n"
+    code += "print('cpus', ray.cluster_resources().get('CPU'))"
+    result = node.run(sys.executable, "-c", code)
+    return re.findall(r"cpus (\S+)", result.stdout)
+
+
+@pytest.mark.slow
+def test_nodes_join_with_the_token(cluster):
+    assert nodes.wait_until(lambda: cpus(cluster[0]) == ["2.0"])
+
+
+@pytest.mark.slow
+def test_what_listens_is_admitted(cluster):
+    policy = manifests.main_policy(manifests.rendered("cluster"))
+    admitted = manifests.policy_ports(policy, "ingress")
+    metrics = {p["port"] for p in policy["spec"]["ingress"][2]["ports"]}
+    for pod in cluster:
+        listening = pod.listening()
+        assert {6380, 6381, 52365, 8080} <= listening
+        assert listening <= admitted | metrics, pod.address
+
+
+@pytest.mark.slow
+def test_strangers_are_refused(cluster):
+    head = cluster[0]
+    code = "import urllib.request as u; u.urlopen('http://{}:8265/api/jobs/', timeout=10)"
+    refused = head.run(sys.executable, "-c", code.format(head.address))
+    assert "401" in refused.stderr
+
+
+def submit(head, folder, epochs):
+    """Start a job as the submitter of a RayJob does."""
+    script = Path(folder) / "script.py"
+    script.write_text(SCRIPT)
+    model = Path(folder) / "model.h5"
+    return [
+        "ray",
+        "job",
+        "submit",
+        f"--address=http://{head.address}:8265",
+        "--",
+        *f"env EPOCHS={epochs} HORNBEAM_OUTPUT={model}".split(),
+        *f"python -m hornbeam.run {script}".split(),
+    ]
+
+
+@pytest.mark.slow
+def test_a_job_trains_and_reports(cluster, tmp_path):
+    head = cluster[0]
+    result = head.run(*submit(head, tmp_path, 20), timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Epoch 20/20" in result.stdout and (tmp_path / "model.h5").is_file()
+
+    def metrics():
+        with urllib.request.urlopen(f"http://{head.address}:8080/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    wanted = "ray_hornbeam_loss", "ray_hornbeam_samples_total", "ray_hornbeam_steps_total"
+    assert nodes.wait_until(lambda: all(name in metrics() for name in wanted)), metrics()
+    (steps,) = re.findall(r"^ray_hornbeam_steps_total\{.*\} (\S+)$", metrics(), re.M)
+    assert float(steps) == 20 * 4096 / 32
+
+
+@pytest.mark.slow
+def test_the_hook_drains_the_driver(cluster, tmp_path):
+    head = cluster[0]
+    job = subprocess.Popen(
+        head.command(*submit(head, tmp_path, 10**6)),
+        env=head.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in job.stdout:
+        if "Epoch 3/" in line:
+            break
+    began = time.monotonic()
+    assert head.run(sys.executable, "-m", "hornbeam.run.drain").returncode == 0
+    rest, _ = job.communicate(timeout=60)
+    assert "SIGTERM" in rest and job.returncode != 0
+    assert time.monotonic() - began < 60 and not (tmp_path / "model.h5").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_leaves_on_sigterm(cluster):
+    head, *_, worker = cluster
+    # What the pod does first: its preStop hook, which finds no run on a worker.
+    assert worker.run(sys.executable, "-m", "hornbeam.run.drain").returncode == 0
+    worker.process.terminate()
+    assert nodes.wait_until(lambda: worker.process.poll() is not None, 60), worker.log()
+    assert nodes.wait_until(lambda: worker.processes() == [], 30)
+    assert nodes.wait_until(lambda: cpus(head) == ["1.0"], 60)
