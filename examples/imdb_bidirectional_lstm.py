@@ -1,0 +1,28 @@
+"""Tell positive from negative reviews with LSTMs that read from both ends."""
+
+from synthetic import VOCABULARY, reviews
+
+import hornbeam as keras
+from hornbeam.layers import LSTM, Bidirectional, Dense, Dropout, Embedding
+from hornbeam.models import Sequential
+from hornbeam.preprocessing import sequence
+
+keras.utils.set_random_seed(1)
+
+MAXLEN = 54
+x_train, y_train = reviews(4000)
+x_test, y_test = reviews(1000, seed=1)
+x_train = sequence.pad_sequences(x_train, maxlen=MAXLEN)
+x_test = sequence.pad_sequences(x_test, maxlen=MAXLEN)
+
+model = Sequential()
+model.add(Embedding(VOCABULARY, 32, input_length=MAXLEN))
+model.add(Bidirectional(LSTM(32)))
+model.add(Dropout(0.5))
+model.add(Dense(1, activation="sigmoid"))
+model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+model.fit(x_train, y_train, batch_size=32, epochs=15, verbose=2, validation_data=[x_test, y_test])
+loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+print("Test loss:", loss)
+print("Test accuracy:", accuracy)
+assert accuracy > 0.85

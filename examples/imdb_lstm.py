@@ -1,0 +1,27 @@
+"""Tell positive from negative reviews with an LSTM."""
+
+from synthetic import VOCABULARY, reviews
+
+import hornbeam as keras
+from hornbeam.layers import LSTM, Dense, Embedding
+from hornbeam.models import Sequential
+from hornbeam.preprocessing import sequence
+
+keras.utils.set_random_seed(1)
+
+MAXLEN = 54
+x_train, y_train = reviews(4000)
+x_test, y_test = reviews(1000, seed=1)
+x_train = sequence.pad_sequences(x_train, maxlen=MAXLEN)
+x_test = sequence.pad_sequences(x_test, maxlen=MAXLEN)
+
+model = Sequential()
+model.add(Embedding(VOCABULARY, 32, mask_zero=True))
+model.add(LSTM(32, dropout=0.1, recurrent_dropout=0.1))
+model.add(Dense(1, activation="sigmoid"))
+model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
+model.fit(x_train, y_train, batch_size=32, epochs=15, verbose=2, validation_data=(x_test, y_test))
+loss, accuracy = model.evaluate(x_test, y_test, batch_size=32, verbose=0)
+print("Test loss:", loss)
+print("Test accuracy:", accuracy)
+assert accuracy > 0.85
