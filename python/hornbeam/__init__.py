@@ -24,6 +24,7 @@ _MODULES = (
     "metrics",
     "models",
     "objectives",
+    "ops",
     "optimizers",
     "preprocessing",
     "regularizers",
@@ -31,9 +32,9 @@ _MODULES = (
     "utils",
     "wrappers",
 )
-_NAMES = {"Input": "engine", "Model": "models", "Sequential": "models"}
+_NAMES = {"Input": "engine", "Layer": "engine", "Model": "models", "Sequential": "models"}
 
-__all__ = ["Input", "Model", "Sequential", "__version__", *_MODULES]
+__all__ = ["Input", "Layer", "Model", "Sequential", "__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -94,6 +94,10 @@ class Sequential(Model):
         self._forget_compilation()
 
     def _push(self, layer: Layer) -> None:
+        entry = getattr(layer, "_keras_history", (None,))[0]
+        if isinstance(entry, InputLayer):
+            # What `Input` returns is a tensor; its layer is meant.
+            layer = entry
         if not isinstance(layer, Layer):
             raise TypeError(
                 f"The added layer must be an instance of class Layer. Found: {layer!r}"

@@ -60,8 +60,8 @@ class Layer:
 
         Args:
             **kwargs: `name`; `trainable` (True by default); `dtype` of the input (`floatx()`);
-                `input_shape` or `batch_input_shape` (and `batch_size`) where the layer begins a
-                model; `weights`, a list of arrays to begin with.
+                `input_shape` (or `shape`) or `batch_input_shape` (and `batch_size`) where the
+                layer begins a model; `weights`, a list of arrays to begin with.
 
         Raises:
             TypeError: for any other keyword.
@@ -78,6 +78,8 @@ class Layer:
         self._built = False
         self.inbound_nodes: list[Node] = []
         self.outbound_nodes: list[Node] = []
+        if "shape" in kwargs:
+            kwargs.setdefault("input_shape", kwargs.pop("shape"))
         _check_keywords(type(self), kwargs)
         self.name: str = kwargs.get("name") or _default_name(type(self).__name__)
         self.trainable: bool = kwargs.get("trainable", True)

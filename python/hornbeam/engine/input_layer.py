@@ -94,6 +94,8 @@ def Input(
     dtype: str | None = None,
     sparse: bool = False,
     tensor: Any = None,
+    *,
+    batch_size: int | None = None,
 ) -> Any:
     """Make the symbolic tensor at which a model begins.
 
@@ -104,6 +106,7 @@ def Input(
         dtype: type of the elements, `floatx()` by default.
         sparse: must be False: tensors are dense.
         tensor: a tensor to use in place of a new placeholder.
+        batch_size: number of samples in a batch, None where it varies.
 
     Returns:
         A tensor that layers can be called on.
@@ -118,7 +121,7 @@ def Input(
         )
     if shape is not None and batch_shape is None:
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-        batch_shape = (None, *sizes)
+        batch_shape = (batch_size, *sizes)
     layer = InputLayer(
         batch_input_shape=batch_shape, name=name, dtype=dtype, sparse=sparse, input_tensor=tensor
     )

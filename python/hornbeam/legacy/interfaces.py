@@ -51,6 +51,7 @@ LAYER_KEYWORDS = frozenset(
         "input_length",
         "input_shape",
         "name",
+        "shape",
         "trainable",
         "weights",
     }
@@ -373,7 +374,11 @@ legacy_model_constructor_support = generate_legacy_interface(
     None, [("input", "inputs"), ("output", "outputs")]
 )
 
-legacy_input_support = generate_legacy_interface(None, [("input_dtype", "dtype")])
+legacy_input_support = generate_legacy_interface(
+    None,
+    [("input_dtype", "dtype")],
+    aliases=[("shape", "input_shape"), ("batch_shape", "batch_input_shape")],
+)
 
 legacy_add_weight_support = generate_legacy_method_interface(
     ["name", "shape"], preprocessor=add_weight_args_preprocessing
