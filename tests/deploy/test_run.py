@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,7 +14,12 @@ import numpy as np
 import pytest
 
 import hornbeam as keras
+from hornbeam.callbacks import Callback
+from hornbeam.engine import loop
+from hornbeam.layers import Dense, Dropout
+from hornbeam.models import Sequential
 from hornbeam.run import drain, settings, storage
+from hornbeam.run.backups import Backup, Leave
 
 SCRIPT = """
 import os, sys, time
@@ -273,10 +279,111 @@ def test_a_copy_that_was_cut_off_is_not_read(bucket, tmp_path):
     assert (there / "state").read_text() == "whole"
 
 
-def test_a_checkpoint_needs_its_callback(script, tmp_path, monkeypatch):
-    from hornbeam import callbacks
-    from hornbeam.run import session
+LONG = """
+import os, sys, time
+import numpy as np
+from hornbeam.callbacks import Callback
+from hornbeam.layers import Dense, Dropout
+from hornbeam.models import Sequential
 
-    monkeypatch.delattr(callbacks, "BackupAndRestore", raising=False)
-    with pytest.raises(session.RunError, match="BackupAndRestore"):
-        session.backup_class()
+class Slow(Callback):
+    def progress(self, seen, values):
+        print("epoch", self.epoch, flush=True)
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        print("epoch", epoch, flush=True)
+
+np.random.seed(1)
+x = np.random.normal(size=(6400, 256)).astype("float32")
+model = Sequential(
+    [Dense(256, input_shape=(256,), activation="tanh"), Dropout(0.2), Dense(1)]
+)
+model.compile("adam", "mse")
+model.fit(x, x[:, :1], epochs=1, verbose=0)
+model.fit(x, x[:, :1], epochs=12, verbose=0, callbacks=[Slow()])
+"""
+
+
+@pytest.fixture
+def long(tmp_path):
+    path = tmp_path / "long.py"
+    path.write_text(LONG)
+    return path
+
+
+def weights(path):
+    return [w.tobytes() for w in keras.models.load_model(str(path)).get_weights()]
+
+
+def read_until(process, line):
+    for found in process.stdout:
+        if found.strip() == line:
+            return
+    raise AssertionError(f"the run ended without {line!r}: {process.stderr.read()}")
+
+
+@pytest.fixture(params=["", "file://"], ids=["folder", "store"])
+def checkpoint(request, tmp_path):
+    if request.param:
+        pytest.importorskip("fsspec", reason="fsspec is not installed")
+    return f"{request.param}{tmp_path}/checkpoint"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [[], ["--save-every", 7]], ids=["epochs", "steps"])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(long, tmp_path, checkpoint, save, end):
+    whole, resumed = tmp_path / "whole.h5", tmp_path / "resumed.h5"
+    status, _, err = finish(["--output", whole, long])
+    assert status == 0, err
+    arguments = ["--output", resumed, "--checkpoint", checkpoint, *save, long]
+    for epoch in (2, 6):
+        process = start(arguments, TMPDIR=str(tmp_path))
+        read_until(process, f"epoch {epoch}")
+        process.send_signal(end)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == (drain.EXIT_STATUS if end == signal.SIGTERM else -end), err
+        assert not resumed.exists()
+    status, out, err = finish(arguments, TMPDIR=str(tmp_path))
+    assert status == 0, err
+    assert "epoch 4" not in out.splitlines(), "it began anew"
+    assert weights(resumed) == weights(whole)
+
+
+class TellLate(Callback):
+    """Tells the run to leave when it reports for the third time in epoch 1."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.reports = -100 if epoch != 1 else 0
+
+    def progress(self, seen, values):
+        self.reports += 1
+        drain._State.told |= self.reports == 3
+
+
+def fit_with(callbacks):
+    np.random.seed(3)
+    x = np.random.normal(size=(100, 5)).astype("float32")
+    model = Sequential([Dense(4, input_shape=(5,)), Dropout(0.3), Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(x, x[:, :1], batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
+    return [w.tobytes() for w in model.get_weights()]
+
+
+def test_leaving_within_an_epoch_makes_a_checkpoint_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(drain._State, "told", False)
+    monkeypatch.setattr(drain._State, "deferred", False)
+    # The loop reports as often as it can.
+    monkeypatch.setattr(loop, "INTERVAL", 0.0)
+
+    def callbacks(tell):
+        return [tell, Backup(str(tmp_path), "epoch", None), Leave()]
+
+    with pytest.raises(drain.DrainedError):
+        fit_with(callbacks(TellLate()))
+    state = pickle.loads((tmp_path / "fit.backup").read_bytes())
+    assert state["epoch"] == 1 and 0 < state["batch"] < 13
+    monkeypatch.setattr(drain._State, "told", False)
+    quiet = TellLate()
+    quiet.progress = lambda seen, values: None
+    assert fit_with(callbacks(quiet)) == fit_with([])

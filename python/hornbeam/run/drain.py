@@ -23,25 +23,55 @@ _FOLDER = Path(tempfile.gettempdir()) / "hornbeam-runs"
 
 
 class DrainedError(KeyboardInterrupt):
-    """The run was told to leave. Training ends after a whole step, as by Ctrl-C."""
+    """The run was told to leave. It passes `except Exception` as Ctrl-C does."""
+
+
+class _State:
+    """Whether SIGTERM has come, and whether somebody looks for it between steps."""
+
+    told = False
+    deferred = False
+
+
+def told() -> bool:
+    """Tell whether the run has been told to leave."""
+    return _State.told
+
+
+def defer(deferred: bool) -> None:
+    """Say whether `leave_if_told` is called soon, so that the handler need not interrupt."""
+    _State.deferred = deferred
+
+
+def leave_if_told() -> None:
+    """Leave if the run has been told to.
+
+    Raises:
+        DrainedError: when it has.
+    """
+    if _State.told:
+        raise DrainedError("SIGTERM")
 
 
 @contextlib.contextmanager
 def on_sigterm(seconds: float) -> Iterator[None]:
-    """Inside the block, SIGTERM raises `DrainedError` once, between two steps.
+    """Inside the block, SIGTERM raises `DrainedError` once; during a `fit`, between two steps.
 
     Args:
         seconds: when the process exits, whatever it does then.
     """
 
-    def told(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         late = threading.Timer(seconds, os._exit, [EXIT_STATUS])
         late.daemon = True
         late.start()
-        raise DrainedError("SIGTERM")
+        _State.told = True
+        if not _State.deferred:
+            raise DrainedError("SIGTERM")
 
-    before = signal.signal(signal.SIGTERM, told)
+    _State.told = _State.deferred = False
+    before = signal.signal(signal.SIGTERM, handle)
     entry = _FOLDER / str(os.getpid())
     _FOLDER.mkdir(mode=0o700, exist_ok=True)
     entry.write_text(str(seconds))

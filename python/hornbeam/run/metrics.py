@@ -5,6 +5,7 @@ Ray puts `ray_` before each name. deploy/grafana/hornbeam.json shows them.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,19 @@ from ..engine.strategy import get_strategy
 _PERIOD = 5.0
 
 
+class _Now:
+    """What is counted. It is no plain value, so that a checkpoint leaves it out."""
+
+    def __init__(self) -> None:
+        self.gauges: dict[str, Any] = {}
+        self.counters: dict[str, Any] = {}
+        self.seen = 0
+        self.steps = 0
+        self.window = (0.0, 0)
+        self.looked = 0.0
+        self.lost = 0
+
+
 class Metrics(Callback):
     """Reports steps, samples a second, the loss, and what the workers have been through.
 
@@ -24,21 +38,15 @@ class Metrics(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._gauges: dict[str, Any] = {}
-        self._counters: dict[str, Any] = {}
-        self._seen = 0
-        self._steps = 0
-        self._window = (0.0, 0)
-        self._looked = 0.0
-        self._lost = 0
+        self._now = _Now()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the metrics, in the Ray cluster that the run has joined."""
-        import ray
+        ray = sys.modules.get("ray")
+        if self._now.gauges or ray is None or not ray.is_initialized():
+            return
         from ray.util.metrics import Counter, Gauge
 
-        if self._gauges or not ray.is_initialized():
-            return
         for name, text in (
             ("samples_per_second", "Samples trained on in a second."),
             ("loss", "The loss: the epoch's mean so far."),
@@ -47,33 +55,33 @@ class Metrics(Callback):
             ("workers", "Workers in the present group."),
             ("allreduce_seconds", "Seconds that a worker waited for others, in this generation."),
         ):
-            self._gauges[name] = Gauge(f"hornbeam_{name}", description=text)
+            self._now.gauges[name] = Gauge(f"hornbeam_{name}", description=text)
         for name, text in (
             ("steps", "Training steps done."),
             ("samples", "Samples trained on."),
             ("lost_workers", "Workers lost."),
         ):
-            self._counters[name] = Counter(f"hornbeam_{name}", description=text)
+            self._now.counters[name] = Counter(f"hornbeam_{name}", description=text)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin to count the epoch's samples."""
-        self._seen = self._steps = 0
-        self._window = (time.monotonic(), 0)
+        self._now.seen = self._now.steps = 0
+        self._now.window = (time.monotonic(), 0)
         self._set("epoch", epoch)
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
         """Report how far the epoch is: samples (or steps, in a stream) and means so far."""
-        now, (began, before) = time.monotonic(), self._window
+        now, (began, before) = time.monotonic(), self._now.window
         self._count(seen, self.params.get("batch_size"))
         if now - began > 1.0:
             samples = (seen - before) * (1 if self.params.get("batch_size") else 0)
             if samples:
                 self._set("samples_per_second", samples / (now - began))
-            self._window = (now, seen)
+            self._now.window = (now, seen)
         if "loss" in values:
             self._set("loss", float(values["loss"]))
-        if now - self._looked > _PERIOD:
-            self._looked = now
+        if now - self._now.looked > _PERIOD:
+            self._now.looked = now
             self._look()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -82,7 +90,7 @@ class Metrics(Callback):
         total = self.params.get("samples") if batch_size else self.params.get("steps")
         if total:
             self._count(int(total), batch_size)
-            began, before = self._window
+            began, before = self._now.window
             if batch_size and int(total) > before:
                 spent = max(time.monotonic() - began, 1e-9)
                 self._set("samples_per_second", (int(total) - before) / spent)
@@ -91,23 +99,23 @@ class Metrics(Callback):
         self._look()
 
     def _count(self, seen: int, batch_size: int | None) -> None:
-        if not self._counters or seen <= self._seen:
+        if not self._now.counters or seen <= self._now.seen:
             return
         steps = -(-seen // batch_size) if batch_size else seen
         if batch_size:
-            self._counters["samples"].inc(seen - self._seen)
-        if steps > self._steps:
-            self._counters["steps"].inc(steps - self._steps)
-        self._seen, self._steps = seen, steps
+            self._now.counters["samples"].inc(seen - self._now.seen)
+        if steps > self._now.steps:
+            self._now.counters["steps"].inc(steps - self._now.steps)
+        self._now.seen, self._now.steps = seen, steps
 
     def _set(self, name: str, value: float) -> None:
-        if self._gauges:
-            self._gauges[name].set(value)
+        if self._now.gauges:
+            self._now.gauges[name].set(value)
 
     def _look(self) -> None:
         """Ask the strategy for its workers' state, where it has workers."""
         crew = getattr(get_strategy(), "crew", None)
-        if crew is None or not self._gauges:
+        if crew is None or not self._now.gauges:
             return
         events = crew.generations()
         if not events:
@@ -115,9 +123,9 @@ class Metrics(Callback):
         self._set("generation", events[-1]["generation"])
         self._set("workers", len(events[-1]["members"]))
         lost = sum(len(event["lost"]) for event in events)
-        if lost > self._lost:
-            self._counters["lost_workers"].inc(lost - self._lost)
-            self._lost = lost
+        if lost > self._now.lost:
+            self._now.counters["lost_workers"].inc(lost - self._now.lost)
+            self._now.lost = lost
         waits = [worker["blocked"] for worker in crew.describe() if "blocked" in worker]
         if waits:
             self._set("allreduce_seconds", max(waits))

@@ -6,7 +6,6 @@ import contextlib
 import os
 import runpy
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +14,8 @@ from ..callbacks import Callback
 from ..engine.loop import add_callbacks
 from ..errors import HornbeamError
 from . import drain, storage
+from .backups import Backups, Leave
+from .metrics import Metrics
 from .settings import Settings
 
 
@@ -32,77 +33,6 @@ class LatestModel(Callback):
         self.trained = self.model
 
 
-class Backups:
-    """The checkpoints of a run: a folder for each `fit` of the script, in the script's order.
-
-    Args:
-        address: where they are kept, here or in a store.
-        save_every: steps between two of them; None is each epoch.
-    """
-
-    def __init__(self, address: str, save_every: int | None) -> None:
-        self._save_freq = save_every or "epoch"
-        self._fits = 0
-        self._mirror: storage.Mirror | None = None
-        self.folder = address
-        if storage.is_remote(address):
-            self.folder = tempfile.mkdtemp(prefix="hornbeam-checkpoint-")
-            self._mirror = storage.Mirror(self.folder, address)
-            self._mirror.pull()
-
-    def callbacks(self) -> list[Callback]:
-        """Return the callbacks of the next `fit`.
-
-        A `fit` that was over before the run was cut off begins where it ended: its checkpoint is
-        kept until the run is over.
-        """
-        kind = backup_class()
-        folder = os.path.join(self.folder, f"fit-{self._fits}")
-        self._fits += 1
-        backup = kind(folder, save_freq=self._save_freq, delete_checkpoint=False)
-        return [backup, Upload(self._mirror)] if self._mirror else [backup]
-
-    def upload(self) -> None:
-        """Copy what has changed to the store."""
-        if self._mirror is not None:
-            self._mirror.push()
-
-
-def backup_class() -> Any:
-    """Return the callback that saves and restores the state of a `fit`.
-
-    Raises:
-        RunError: when this version has none.
-    """
-    from .. import callbacks
-
-    kind = getattr(callbacks, "BackupAndRestore", None)
-    if kind is None:
-        raise RunError(
-            "--checkpoint needs hornbeam.callbacks.BackupAndRestore, which this version does not "
-            "have: leave the option (and HORNBEAM_CHECKPOINT) out"
-        )
-    return kind
-
-
-class Upload(Callback):
-    """Copies checkpoints to a store after each epoch."""
-
-    runs_last = True
-
-    def __init__(self, mirror: storage.Mirror) -> None:
-        super().__init__()
-        self._mirror = mirror
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Copy what has changed."""
-        self._mirror.push()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Copy what has changed."""
-        self._mirror.push()
-
-
 def run(settings: Settings) -> int:
     """Run a script; return the process's exit status.
 
@@ -114,21 +44,15 @@ def run(settings: Settings) -> int:
     latest = LatestModel()
     try:
         with drain.on_sigterm(settings.drain_seconds):
-            try:
-                if settings.checkpoint:
-                    backup_class()
-                    backups = Backups(settings.checkpoint, settings.save_every)
-                with _distribution(settings), _own_callbacks(settings, latest, backups):
-                    status = _execute(settings)
-                    if status == 0 and settings.output:
-                        _save(latest.trained, settings.output)
-                return status
-            except drain.DrainedError:
-                if backups is not None:
-                    backups.upload()
-                raise
+            if settings.checkpoint:
+                backups = Backups(settings.checkpoint, settings.save_every)
+            with _distribution(settings), _own_callbacks(settings, latest, backups):
+                status = _execute(settings)
+                if status == 0 and settings.output:
+                    _save(latest.trained, settings.output)
+            return status
     except drain.DrainedError:
-        print("hornbeam.run: SIGTERM; left after the last whole step", file=sys.stderr)
+        print("hornbeam.run: SIGTERM; left between two steps", file=sys.stderr)
         return drain.EXIT_STATUS
     except KeyboardInterrupt:
         return 130
@@ -146,11 +70,11 @@ def _own_callbacks(
 ) -> Iterator[None]:
     def make() -> Sequence[Any]:
         made: list[Any] = [latest]
-        if settings.metrics and "ray" in sys.modules:
-            from .metrics import Metrics
-
+        if settings.metrics:
             made.append(Metrics())
-        return made + (backups.callbacks() if backups else [])
+        if backups is not None:
+            made.append(backups.next())
+        return [*made, Leave()]
 
     with add_callbacks(make):
         yield
