@@ -6,17 +6,18 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+import hornbeam as keras
 from deploy import manifests, nodes
 
 TOKEN = "0123456789abcdef" * 4
 SCRIPT = """
-import os, numpy as np, ray, hornbeam
+import os, time, numpy as np, ray, hornbeam
+from hornbeam.callbacks import LambdaCallback
 from hornbeam.layers import Dense
 from hornbeam.models import Sequential
 ray.init(logging_level="error")
@@ -24,7 +25,10 @@ np.random.seed(1)
 x = np.random.normal(size=(4096, 5)).astype("float32")
 model = Sequential([Dense(3, input_shape=(5,), activation="tanh"), Dense(1)])
 model.compile("adam", "mse")
-model.fit(x, x[:, :1], epochs=int(os.environ["EPOCHS"]), batch_size=32, verbose=2)
+# Long enough for a log that is sent once a second to follow.
+pause = LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(float(os.environ["PAUSE"])))
+epochs = int(os.environ["EPOCHS"])
+model.fit(x, x[:, :1], epochs=epochs, batch_size=32, verbose=2, callbacks=[pause])
 """
 
 
@@ -39,21 +43,26 @@ def cluster(spec):
     if reason:
         pytest.skip(reason)
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
-    groups = dict(manifests.groups(spec))
     # Ray's sockets have names of at most 107 characters, so pytest's folders are too deep.
     with tempfile.TemporaryDirectory(prefix="hb") as base, nodes.network(Path(base)) as bridge:
         pods = [nodes.Node(10 + n, bridge, Path(base) / f"p{n}", variables) for n in range(3)]
         try:
-            head, *workers = pods
-            head.start(groups["head"]["rayStartParams"], None, 0)
-            assert nodes.wait_until(head.healthy), head.log()
-            for worker in workers:
-                worker.start(groups["elastic"]["rayStartParams"], head.address, 1)
-                assert nodes.wait_until(worker.healthy), worker.log()
+            bring_up(pods, spec)
             yield pods
         finally:
             for pod in pods:
                 pod.remove()
+
+
+def bring_up(pods, spec):
+    """Start the pods' first processes, the head's before the others."""
+    groups = dict(manifests.groups(spec))
+    head, *workers = pods
+    head.start(groups["head"]["rayStartParams"], None, 0)
+    assert nodes.wait_until(head.healthy), head.log()
+    for worker in workers:
+        worker.start(groups["elastic"]["rayStartParams"], head.address, 1)
+        assert nodes.wait_until(worker.healthy), worker.log()
 
 
 def cpus(node):
@@ -87,18 +96,24 @@ def test_strangers_are_refused(cluster):
     assert "401" in refused.stderr
 
 
-def submit(head, folder, epochs):
-    """Start a job as the submitter of a RayJob does."""
+def submit(head, folder, epochs, **variables):
+    """Return the command of a RayJob's submitter."""
     script = Path(folder) / "script.py"
     script.write_text(SCRIPT)
-    model = Path(folder) / "model.h5"
+    given = {
+        "EPOCHS": epochs,
+        "PAUSE": 0,
+        "HORNBEAM_OUTPUT": Path(folder) / "model.h5",
+        **variables,
+    }
     return [
         "ray",
         "job",
         "submit",
         f"--address=http://{head.address}:8265",
         "--",
-        *f"env EPOCHS={epochs} HORNBEAM_OUTPUT={model}".split(),
+        "env",
+        *(f"{name}={value}" for name, value in given.items()),
         *f"python -m hornbeam.run {script}".split(),
     ]
 
@@ -120,24 +135,19 @@ def test_a_job_trains_and_reports(cluster, tmp_path):
     assert float(steps) == 20 * 4096 / 32
 
 
-@pytest.mark.slow
-def test_the_hook_drains_the_driver(cluster, tmp_path):
-    head = cluster[0]
+def submitted_until(head, line, command):
+    """Submit a job and return it once it has printed something."""
     job = subprocess.Popen(
-        head.command(*submit(head, tmp_path, 10**6)),
+        head.command(*command),
         env=head.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    for line in job.stdout:
-        if "Epoch 3/" in line:
-            break
-    began = time.monotonic()
-    assert head.run(sys.executable, "-m", "hornbeam.run.drain").returncode == 0
-    rest, _ = job.communicate(timeout=60)
-    assert "SIGTERM" in rest and job.returncode != 0
-    assert time.monotonic() - began < 60 and not (tmp_path / "model.h5").exists()
+    for found in job.stdout:
+        if line in found:
+            return job
+    raise AssertionError(f"the job ended without {line!r}")
 
 
 @pytest.mark.slow
@@ -149,3 +159,38 @@ def test_a_worker_leaves_on_sigterm(cluster):
     assert nodes.wait_until(lambda: worker.process.poll() is not None, 60), worker.log()
     assert nodes.wait_until(lambda: worker.processes() == [], 30)
     assert nodes.wait_until(lambda: cpus(head) == ["1.0"], 60)
+
+
+@pytest.mark.slow
+def test_a_job_outlives_its_cluster(cluster, spec, tmp_path):
+    """SIGTERM to the driver's pod, then SIGKILL to every pod: the bits of an undisturbed run."""
+    head = cluster[0]
+    folders = [tmp_path / name for name in ("whole", "cut")]
+    for folder in folders:
+        folder.mkdir()
+    whole = head.run(*submit(head, folders[0], 60), timeout=240)
+    assert whole.returncode == 0, whole.stdout
+    variables = {"HORNBEAM_CHECKPOINT": tmp_path / "checkpoint", "HORNBEAM_SAVE_EVERY": 50}
+    variables["PAUSE"] = 0.3
+    command = submit(head, folders[1], 60, **variables)
+
+    job = submitted_until(head, "Epoch 3/60", command)
+    assert head.run(sys.executable, "-m", "hornbeam.run.drain").returncode == 0
+    rest, _ = job.communicate(timeout=60)
+    assert "SIGTERM" in rest and job.returncode != 0
+
+    job = submitted_until(head, "/60", command)
+    for pod in cluster:
+        pod.kill()
+    job.communicate(timeout=120)
+    assert not (folders[1] / "model.h5").exists()
+
+    bring_up(cluster, spec)
+    last = head.run(*submit(head, folders[1], 60, **variables), timeout=240)
+    assert last.returncode == 0, last.stdout
+    assert "Epoch 2/60" not in last.stdout
+    bits = [
+        [w.tobytes() for w in keras.models.load_model(str(f / "model.h5")).get_weights()]
+        for f in folders
+    ]
+    assert bits[0] == bits[1]
