@@ -1,6 +1,6 @@
 """The Chinese guide to Keras, models: each of its statements is a test that quotes it.
 
-The layers' part is in test_guide_layers.py.
+The layers' part is in test_guide_layers.py and test_guide_sequences.py.
 """
 
 from __future__ import annotations
