@@ -366,7 +366,7 @@ def run(script: str, **kwargs) -> str:
 
 
 INTERRUPTED = """
-    import threading, time
+    import signal
     import numpy as np
     import hornbeam as keras
 
@@ -379,6 +379,8 @@ INTERRUPTED = """
     y = np.ones((100000, 1), "float32")
     model.train_on_batch(x[:1], y[:1])
     before = model.get_weights()
+    # A parent in the background of a shell without a terminal hands down SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print("fitting")
         model.fit(x, y, batch_size=1, epochs=100000, verbose=0)
