@@ -387,3 +387,17 @@ def test_leaving_within_an_epoch_makes_a_checkpoint_there(tmp_path, monkeypatch)
     quiet = TellLate()
     quiet.progress = lambda seen, values: None
     assert fit_with(callbacks(quiet)) == fit_with([])
+
+
+def test_workers_listen_where_they_are_told(monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from hornbeam.distribution.ray.worker import ports
+
+    monkeypatch.setenv("HORNBEAM_PORTS", "20000-20099")
+    assert ports() == (20000, 20099)
+    monkeypatch.delenv("HORNBEAM_PORTS")
+    assert ports() == (0, 0)
+    for wrong in ("20000", "9-8", "a-b", "0-5", "1-65536"):
+        monkeypatch.setenv("HORNBEAM_PORTS", wrong)
+        with pytest.raises(ValueError, match="expected a range of ports"):
+            ports()

@@ -87,25 +87,19 @@ def _distribution(settings: Settings) -> Iterator[None]:
         return
     from .. import distribution
 
-    module: Any = distribution
-    if not hasattr(module, "DataParallel"):
-        raise RunError(
-            "--workers needs hornbeam.distribution.DataParallel, which this version does not have: "
-            "leave the option (and HORNBEAM_WORKERS) out to train in one process"
-        )
     # The script's `fit` is not to read the variable a second time.
     os.environ.pop("HORNBEAM_WORKERS", None)
-    workers = module.DataParallel(
+    workers = distribution.DataParallel(
         workers=settings.workers,
         cpus_per_worker=settings.cpus_per_worker,
         address=settings.address,
     )
     with workers:
-        module.set_distribution(workers)
+        distribution.set_distribution(workers)
         try:
             yield
         finally:
-            module.set_distribution(None)
+            distribution.set_distribution(None)
 
 
 def _execute(settings: Settings) -> int:

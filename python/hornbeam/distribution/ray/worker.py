@@ -53,6 +53,21 @@ class WorkerPass(training.TrainingPass):
         return self._loop.sums()
 
 
+def ports() -> tuple[int, int]:
+    """Return the first and the last port to listen on: HORNBEAM_PORTS, as 20000-20099, or any.
+
+    Raises:
+        ValueError: when the variable is no such range.
+    """
+    given = os.environ.get("HORNBEAM_PORTS", "").strip()
+    if not given:
+        return (0, 0)
+    first, _, last = given.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise ValueError(f"HORNBEAM_PORTS={given!r}: expected a range of ports as 20000-20099")
+    return (int(first), int(last))
+
+
 class HornbeamWorker:
     """The actor (see the module).
 
@@ -67,7 +82,7 @@ class HornbeamWorker:
         self._settings = settings
         self._coordinator = coordinator
         K.set_num_threads(settings.threads)
-        self._listener = K.Listener(ray.util.get_node_ip_address(), (0, 0), settings.token)
+        self._listener = K.Listener(ray.util.get_node_ip_address(), ports(), settings.token)
         self.group: Any = None
         self._generation = 0
         self._over = -1
@@ -98,6 +113,8 @@ class HornbeamWorker:
             "node": ray.get_runtime_context().get_node_id(),
             "address": self._listener.address,
             "threads": K.num_threads(),
+            # The seconds that it has waited for others in the present generation.
+            "blocked": 0.0 if self.group is None else self.group.stats()["blocked"],
         }
 
     def load(self, number: int, program: Any) -> None:
