@@ -31,6 +31,10 @@ class WorkersLostError(RuntimeError):
     """There are not enough workers to go on with."""
 
 
+class StateLostError(Exception):
+    """All workers were lost at once; those that have replaced them know no weights."""
+
+
 @dataclass
 class Member:
     """A worker as the driver knows it.
@@ -74,7 +78,13 @@ class Crew:
         self._orders: dict[int, Order] = {}
         self.members: dict[str, Member] = {}
         self._looked = 0.0
-        self._status: dict[str, Any] = {"members": [], "fenced": {}, "problem": None}
+        self._losses_of_all = 0
+        self._status: dict[str, Any] = {
+            "members": [],
+            "fenced": {},
+            "problem": None,
+            "losses_of_all": 0,
+        }
         self._places: dict[str, int] = {}
         node = ray.get_runtime_context().get_node_id()
         here = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
@@ -90,6 +100,7 @@ class Crew:
                 maximum,
                 distribution.silence,
                 distribution.start_timeout,
+                self._settings.lease,
             )
         )
         bundles = [{"CPU": cpus}] * distribution.initial
@@ -170,6 +181,13 @@ class Crew:
         if self._status["problem"]:
             raise WorkersLostError(self._status["problem"])
 
+    def _check(self) -> None:
+        """Look, and tell once when all workers have been lost."""
+        self.look()
+        if self._status["losses_of_all"] > self._losses_of_all:
+            self._losses_of_all = self._status["losses_of_all"]
+            raise StateLostError
+
     def _admit(self) -> None:
         """Send workers that have started to join the group."""
         for member in [m for m in self.members.values() if not m.entered]:
@@ -197,6 +215,10 @@ class Crew:
         if member is not None:
             with contextlib.suppress(Exception):
                 ray.kill(member.handle, no_restart=True)
+
+    def _remove(self, name: str) -> None:
+        """Have a worker shut out whose process is gone: others may not have missed it yet."""
+        ray.get(self.coordinator.remove.remote(name, "its process is gone"))
 
     def _load(self, member: Member, number: int, program: Any) -> None:
         # A reference at the top level is resolved, so that the worker gets the program itself.
@@ -239,9 +261,10 @@ class Crew:
 
         Raises:
             WorkersLostError: when too few workers are left.
+            StateLostError: once after all have been lost.
         """
         while True:
-            self.look()
+            self._check()
             for member in self.current() or self.entered():
                 reference = call(member.handle)
                 done, _ = ray.wait([reference], timeout=patience)
@@ -250,7 +273,7 @@ class Crew:
                 try:
                     return ray.get(reference)
                 except ray.exceptions.RayActorError:
-                    continue
+                    self._remove(member.name)
             self.look(force=True)
             time.sleep(0.01)
 
@@ -264,7 +287,7 @@ class Crew:
         open_tasks = list(range(len(tasks)))
         running: dict[Any, tuple[int, str]] = {}
         while open_tasks or running:
-            self.look()
+            self._check()
             busy = {name for _, name in running.values()}
             for member in self.current():
                 if open_tasks and member.name not in busy:
@@ -277,6 +300,7 @@ class Crew:
                     results[index] = ray.get(reference)
                 except ray.exceptions.RayActorError:
                     open_tasks.insert(0, index)
+                    self._remove(name)
                     continue
                 except ray.exceptions.RayTaskError as error:
                     raise _cause(error, name) from None

@@ -28,13 +28,21 @@ class Coordinator:
         maximum: workers that one may have.
         silence: seconds after which a worker that does not answer is given up.
         patience: seconds that too few workers wait for more.
+        lease: seconds for which a member may be silent while nobody misses it.
     """
 
     def __init__(
-        self, shards: int, start: int, minimum: int, maximum: int, silence: float, patience: float
+        self,
+        shards: int,
+        start: int,
+        minimum: int,
+        maximum: int,
+        silence: float,
+        patience: float,
+        lease: float,
     ) -> None:
         self._shards, self._start, self._minimum, self._maximum = shards, start, minimum, maximum
-        self._silence, self._patience = silence, patience
+        self._silence, self._patience, self._lease = silence, patience, lease
         self._generation = 0
         self._members: list[str] = []
         self._addresses: dict[str, str] = {}
@@ -46,6 +54,7 @@ class Coordinator:
         self._forming: asyncio.Task | None = None
         self._events: list[dict[str, Any]] = []
         self._problem: str | None = None
+        self._losses_of_all = 0
 
     async def register(self, name: str, handle: Any) -> None:
         """Make a worker known, so that it can be told of things."""
@@ -89,12 +98,16 @@ class Coordinator:
 
     async def status(self) -> dict[str, Any]:
         """Return the generation, its members, who was shut out and why, and what is wrong."""
+        for name in self._members:
+            if time.monotonic() - self._seen[name] > self._lease:
+                self._fence(name, "its lease has run out")
         return {
             "generation": self._generation,
             "members": list(self._members),
             "waiting": list(self._waiting),
             "fenced": dict(self._fenced),
             "problem": self._problem,
+            "losses_of_all": self._losses_of_all,
             "events": list(self._events),
         }
 
@@ -147,7 +160,9 @@ class Coordinator:
         kept = [n for n in before if n in self._waiting]
         new = [n for n in self._waiting if n not in kept]
         members = [*kept, *new][: self._maximum]
-        lost = [n for n in before if n not in members]
+        lost = [n for n in self._members if n not in members]
+        if self._generation > 0 and not kept:
+            self._losses_of_all += 1
         self._generation += 1
         self._members, self._suspects = members, set()
         self._events.append(

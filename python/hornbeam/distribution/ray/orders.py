@@ -13,6 +13,7 @@ class Order:
     Attributes:
         number: its place among the orders, from 1.
         values: references to values that variables are given first, by number; None for none.
+        complete: whether those are all variables, so that a worker without a state can begin here.
         program: number of the program to train with; None for an order that only gives values.
         arrays: references to the arrays, or files that hold them.
         batch_size: samples in a batch.
@@ -23,6 +24,7 @@ class Order:
 
     number: int
     values: Any = None
+    complete: bool = False
     program: int | None = None
     arrays: list[Any] = field(default_factory=list)
     batch_size: int = 1

@@ -12,7 +12,7 @@ import ray
 from ...engine.sharded import ShardedProgram
 from ...engine.strategy import LocalStrategy, Program, Run
 from . import programs
-from .controller import Crew, WorkersLostError
+from .controller import Crew, StateLostError, WorkersLostError
 from .files import send
 from .orders import Order, Progress, Task
 
@@ -41,6 +41,7 @@ class RayStrategy:
         self._sent: dict[int, tuple[Any, Any]] = {}
         self._keeping = 0
         self._open: TrainingRun | None = None
+        self._latest: TrainingRun | None = None
 
     def start(
         self,
@@ -83,9 +84,15 @@ class RayStrategy:
         """Bring the variables of this process up to date with the workers'."""
         if not self._behind:
             return
+        while True:
+            number, steps = self._order, 0 if self._open is None else self._open.own_steps
+            try:
+                values = self.crew.ask(_values_of(number, steps), 60.0)
+                break
+            except StateLostError:
+                if self._latest is not None:
+                    self._latest.replay()
         self._behind = False
-        number, steps = self._order, 0 if self._open is None else self._open.own_steps
-        values = self.crew.ask(lambda h: h.values.remote(number, steps), 60.0)
         for number, value in values.items():
             if number in self._variables:
                 if not _same(value, self._known.get(number)):
@@ -122,15 +129,24 @@ class RayStrategy:
     def submit(self, **what: Any) -> int:
         """Give the workers an order, with what has been changed here; return its number."""
         self.close_open()
+        # What the workers begin with is kept here, should all of them be lost.
+        self.fetch()
         changed = self._changes()
         values = ray.put(changed) if changed else None
+        complete = len(changed) == len(self._variables)
         self._order += 1
-        self.crew.submit(Order(self._order, values=values, **what))
+        self.crew.submit(Order(self._order, values=values, complete=complete, **what))
         return self._order
+
+    def forget(self) -> None:
+        """Take the workers for ignorant: the next order gives them all values."""
+        self._known.clear()
+        self._behind, self._open = False, None
 
     def settle(self) -> int:
         """Make the workers' weights those of this process; return the order that does."""
         self.close_open()
+        self.fetch()
         if self.has_changed():
             number = self.submit()
             while not self.crew.progress(number, 0, 1.0).order >= number:
@@ -152,7 +168,7 @@ class RayStrategy:
 
     def begun(self, run: TrainingRun) -> None:
         """Remember that the workers are at a pass, and their weights ahead of those here."""
-        self._behind, self._open = True, run
+        self._behind, self._open, self._latest = True, run, run
 
     def close_open(self) -> None:
         """End a pass of which not all steps were wanted."""
@@ -167,6 +183,10 @@ class RayStrategy:
         if id(x) not in self._sent:
             self._sent[id(x)] = (x, send(x))
         return self._sent[id(x)][1]
+
+
+def _values_of(number: int, steps: int) -> Any:
+    return lambda handle: handle.values.remote(number, steps)
 
 
 def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
@@ -273,7 +293,11 @@ class TrainingRun:
 
     def _look(self, goal: int, timeout: float) -> None:
         target = goal - self._steps_before
-        now = self._strategy.crew.progress(self._number, target, timeout)
+        try:
+            now = self._strategy.crew.progress(self._number, target, timeout)
+        except StateLostError:
+            self._restart()
+            return
         if now.order != self._number:
             return
         self._take(now)
@@ -281,6 +305,21 @@ class TrainingRun:
             raise now.error[1]
         if now.finished and self.steps_done < min(goal, self.steps):
             raise RuntimeError(f"the workers ended a pass at step {self.steps_done} of {goal}")
+
+    def _restart(self) -> None:
+        """Have the order done again, by workers that know nothing of it."""
+        strategy, goal = self._strategy, self._allowed
+        strategy.crew.tell("stop", self._number)
+        strategy.forget()
+        self._now, self._number = Progress(finished=False), 0
+        self._begin(self.steps if goal is None else self._steps_before + goal, goal is not None)
+
+    def replay(self) -> None:
+        """Run again what had run of the latest order when all workers were lost."""
+        goal = self.steps_done
+        self._restart()
+        while self.steps_done < goal:
+            self._look(goal, 1.0)
 
     def _take(self, now: Progress) -> None:
         self._now = now
@@ -294,7 +333,12 @@ class TrainingRun:
             return
         self._strategy.crew.tell("stop", self._number)
         while not (self._now.finished and self._now.order == self._number):
-            now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
+            try:
+                now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
+            except StateLostError:
+                self.replay()
+                self._strategy.crew.tell("stop", self._number)
+                continue
             if now.order == self._number:
                 self._take(now)
 
@@ -344,6 +388,15 @@ class InferenceRun:
         """Run all batches."""
         if self._results is not None:
             return 0
+        while self._results is None:
+            try:
+                self._results = self._infer()
+            except StateLostError:
+                self._strategy.forget()
+        self.steps_done, self.samples_done = self.steps, self._count
+        return self.steps
+
+    def _infer(self) -> list[Any]:
         strategy = self._strategy
         program = strategy.number_of(self._program)
         after = strategy.settle()
@@ -355,9 +408,7 @@ class InferenceRun:
             Task(after, program, arrays, self._batch_size, samples, a, b, self._count)
             for a, b in zip(cuts, cuts[1:], strict=False)
         ]
-        self._results = strategy.crew.infer(tasks, lambda index: None)
-        self.steps_done, self.samples_done = self.steps, self._count
-        return self.steps
+        return strategy.crew.infer(tasks, lambda index: None)
 
     def means(self) -> list[float]:
         """Return the mean of each scalar, added up in the order of the batches."""

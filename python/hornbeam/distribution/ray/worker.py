@@ -226,6 +226,9 @@ class HornbeamWorker:
         """Return the next order; None after the group has been formed anew, or to leave."""
         with self._changed:
             while not self._leaving:
+                whole = [n for n, o in self._orders.items() if o.complete and self._number == 0]
+                if whole:
+                    return self._orders.pop(max(whole))
                 if self._number + 1 in self._orders:
                     return self._orders.pop(self._number + 1)
                 for old in [n for n in self._orders if n <= self._number]:
