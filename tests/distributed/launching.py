@@ -1,5 +1,6 @@
 """Launches workers as processes and coordinates their group over pipes."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -50,6 +51,9 @@ class Worker:
         with np.load(self.out) as archive:
             return [archive[name] for name in archive.files]
 
+    def signal(self, number):
+        self.process.send_signal(number)
+
     def close(self):
         self.process.kill()
         self.timer.cancel()
@@ -80,14 +84,31 @@ class Job:
         self.workers.append(worker)
         return worker
 
-    def form(self, workers):
-        self.generation += 1
-        ranges = even_ranges(self.shards, len(workers))
-        members = [(w.address, *r) for w, r in zip(workers, ranges, strict=True)]
-        for rank, worker in enumerate(workers):
-            worker.say(rank=rank, generation=self.generation, members=members)
+    def form(self, workers, links=(), counts=None):
+        """Form the next generation.
+
+        Args:
+            workers: its members, by rank.
+            links: relays, by (rank that dials, rank that is dialed), the lower first.
+            counts: shards of each member, by default even.
+        """
+        self.begin(workers, links, counts)
         for worker in workers:
             assert worker.hear() == {"formed": self.generation}
+
+    def begin(self, workers, links=(), counts=None):
+        """Tell workers of the next generation without waiting for it."""
+        self.generation += 1
+        ranges = even_ranges(self.shards, len(workers))
+        if counts is not None:
+            ends = list(itertools.accumulate(counts))
+            ranges = list(zip([0, *ends], ends, strict=False))
+        for rank, worker in enumerate(workers):
+            members = [(w.address, *r) for w, r in zip(workers, ranges, strict=True)]
+            for (dialer, dialed), link in dict(links).items():
+                if dialer == rank:
+                    members[dialed] = (link.address, *members[dialed][1:])
+            worker.say(rank=rank, generation=self.generation, members=members)
 
 
 def finish(workers):

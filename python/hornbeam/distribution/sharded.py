@@ -144,26 +144,27 @@ class ShardedStrategy:
         """Bring all members to the same step; all call it at the beginning of a generation.
 
         A member whose last step was finished by others gets the averages of that step from one of
-        them; it is one step behind at most, since a step needs what every member computed.
+        them. Who owns shards is one step behind at most, since a step needs what all owners
+        computed; who owns none may be farther behind, and gets the whole state.
         """
         step = self._step_number()
         steps = self._all_steps(step)
         newest = max(steps)
         root = steps.index(newest)
         behind = [s for s in steps if s not in (newest, _JOINING)]
-        if any(s != newest - 1 for s in behind):
-            raise RuntimeError(
-                f"The members of the group are at the steps {steps}: whoever is more than one step "
-                "behind the others must join anew."
-            )
-        if behind:
+        if any(s == newest - 1 for s in behind):
             mine = self._pass.averages() if self._pass is not None and step == newest else None
             sent = mine.tobytes() if mine is not None and self.group.rank == root else None
             averages = np.frombuffer(self.group.broadcast(sent, root), dtype="float32")
             if step == newest - 1 and self._pass is not None:
                 self._pass.catch_up(averages)
-        if _JOINING in steps:
-            self.group.broadcast(self._hand_over() if self.group.rank == root else None, root)
+        if _JOINING in steps or any(s < newest - 1 for s in behind):
+            sent = self._hand_over() if self.group.rank == root else None
+            received = self.group.broadcast(sent, root)
+            if step < newest - 1 and self._pass is not None:
+                handed = _unpacked(received)
+                self._take(handed, self.model)
+                self._pass.resume_at(handed)
 
     def join(self, model: Any) -> int:
         """Take over the state of a group in training; called instead of `synchronize`.
@@ -178,20 +179,22 @@ class ShardedStrategy:
         if newest == _JOINING:
             raise RuntimeError("All members of the group want to join it: nobody has its state.")
         root = steps.index(newest)
-        if any(s not in (newest, _JOINING) for s in steps):
+        if any(s == newest - 1 != _JOINING for s in steps):
             self.group.broadcast(None, root)
-        received = io.BytesIO(self.group.broadcast(None, root))
-        with np.load(received, allow_pickle=False) as archive:
-            handed = dict(archive)
+        handed = _unpacked(self.group.broadcast(None, root))
         if not int(handed["in_pass"]):
             raise RuntimeError("A worker can only join a group in the midst of a training pass.")
+        self._take(handed, model)
+        self.passes = int(handed["passes"])
+        self._handed = handed
+        return self.passes
+
+    def _take(self, handed: dict[str, np.ndarray], model: Any) -> None:
+        """Give the model the values that another member has."""
         values = [handed[f"value_{i}"] for i in range(int(handed["values"]))]
         program = model._make_train_function(bool(handed["weighted"]))
         K.batch_set_value(zip(_variables(model), values, strict=True))
         program.function.core.step = int(handed["step"])
-        self.passes = int(handed["passes"])
-        self._handed = handed
-        return self.passes
 
     def _step_number(self) -> int:
         return self._pass.step_number if self._pass is not None else 0
@@ -206,7 +209,7 @@ class ShardedStrategy:
     def _hand_over(self) -> bytes:
         if self.model is None:
             raise RuntimeError(
-                "A worker joins, but the strategy does not know the model to give it: "
+                "A worker needs the whole state, but the strategy does not know the model: "
                 "use ShardedStrategy(group, regroup, model)."
             )
         values = [K.get_value(v) for v in _variables(self.model)]
@@ -225,6 +228,12 @@ class ShardedStrategy:
         out = io.BytesIO()
         np.savez(out, **handed)
         return out.getvalue()
+
+
+def _unpacked(data: bytes) -> dict[str, np.ndarray]:
+    """Return what `_hand_over` packed."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def _variables(model: Any) -> list[Any]:

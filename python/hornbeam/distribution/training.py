@@ -169,6 +169,10 @@ class TrainingPass:
             state = {"key": handed["random_key"], "pos": int(handed["random_position"])}
             np.random.set_state({"bit_generator": "MT19937", "state": state})
             self._make_loop()
+        self.resume_at(handed)
+
+    def resume_at(self, handed: dict[str, np.ndarray]) -> None:
+        """Stand at the step where another member's same pass does."""
         self._loop.resume(int(handed["steps_done"]), list(handed["sums"]))
 
 

@@ -80,16 +80,26 @@ class Crew:
         self._looked = 0.0
         self._losses_of_all = 0
         self._status: dict[str, Any] = {
+            "knows": True,
+            "generation": 0,
             "members": [],
             "fenced": {},
             "problem": None,
+            "failure": None,
             "losses_of_all": 0,
+            "events": [],
         }
         self._places: dict[str, int] = {}
         node = ray.get_runtime_context().get_node_id()
         here = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
         minimum, maximum = distribution.minimum, distribution.maximum
-        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1000}
+        options = {
+            "num_cpus": 0,
+            "scheduling_strategy": here,
+            "max_concurrency": 1000,
+            # It keeps nothing that workers and driver could not tell a new one.
+            "max_restarts": -1,
+        }
         self.coordinator: Any = (
             ray.remote(Coordinator)
             .options(**options)
@@ -172,14 +182,36 @@ class Crew:
             return
         self._looked = now
         self._admit()
-        self._status = ray.get(self.coordinator.status.remote())
+        self._status = self._ask_status()
         for name in list(self.members):
             if name in self._status["fenced"]:
                 self._discard(name)
         while len(self.members) < self.distribution.maximum:
             self._spawn()
+        if self._status["failure"]:
+            raise WorkersLostError(self._status["failure"])
         if self._status["problem"]:
             raise WorkersLostError(self._status["problem"])
+
+    def _ask_status(self) -> dict[str, Any]:
+        """Return the coordinator's status; one that was started anew is told what is known."""
+        status = self._tell_coordinator("status")
+        while not status["knows"]:
+            handles = [(m.name, m.handle) for m in self.entered()]
+            self._tell_coordinator("restore", self._status, handles)
+            status = self._tell_coordinator("status")
+        return status
+
+    def _tell_coordinator(self, method: str, *args: Any) -> Any:
+        """Call a method of the coordinator, also while it is being started anew."""
+        deadline = time.monotonic() + self.distribution.start_timeout
+        while True:
+            try:
+                return ray.get(getattr(self.coordinator, method).remote(*args))
+            except ray.exceptions.RayActorError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _check(self) -> None:
         """Look, and tell once when all workers have been lost."""
@@ -201,7 +233,7 @@ class Crew:
                     raise
                 self._discard(member.name)
                 continue
-            ray.get(self.coordinator.register.remote(member.name, [member.handle]))
+            self._tell_coordinator("register", member.name, [member.handle])
             for number, program in self._programs.items():
                 self._load(member, number, program)
             for order in self._orders.values():
@@ -218,7 +250,7 @@ class Crew:
 
     def _remove(self, name: str) -> None:
         """Have a worker shut out whose process is gone: others may not have missed it yet."""
-        ray.get(self.coordinator.remove.remote(name, "its process is gone"))
+        self._tell_coordinator("remove", name, "its process is gone")
 
     def _load(self, member: Member, number: int, program: Any) -> None:
         # A reference at the top level is resolved, so that the worker gets the program itself.
@@ -315,7 +347,7 @@ class Crew:
 
     def generations(self) -> list[dict[str, Any]]:
         """Return the generations so far: their members, who joined and who was lost."""
-        return ray.get(self.coordinator.status.remote())["events"]
+        return self._ask_status()["events"]
 
     def describe(self) -> list[dict[str, Any]]:
         """Return where the members of the present generation run."""

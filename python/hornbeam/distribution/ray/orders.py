@@ -44,7 +44,7 @@ class Progress:
         samples_done: samples in them.
         means: mean of each scalar over those steps.
         last: the scalars of the latest step.
-        error: the error that ended it, as (worker, exception), or None.
+        error: the error that ended it, or None.
         generation: number of the present generation.
     """
 

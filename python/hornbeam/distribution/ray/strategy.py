@@ -302,7 +302,7 @@ class TrainingRun:
             return
         self._take(now)
         if now.error is not None:
-            raise now.error[1]
+            raise now.error
         if now.finished and self.steps_done < min(goal, self.steps):
             raise RuntimeError(f"the workers ended a pass at step {self.steps_done} of {goal}")
 

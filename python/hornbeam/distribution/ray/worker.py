@@ -10,7 +10,6 @@ step that fails changes nothing.
 from __future__ import annotations
 
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +22,11 @@ from ... import backend as K
 from ...engine.sharded import ShardedProgram
 from ...engine.strategy import LocalStrategy, Program
 from .. import training
+from ..balance import Report
 from . import programs
 from .files import open_source
 from .orders import Order, Progress, Settings, Task
+from .wire import Standing, decode_state, describe_error, encode_state, rebuild_error
 
 # Seconds that steps run between two looks at what else there is to do.
 _SLICE = 0.02
@@ -93,7 +94,7 @@ class HornbeamWorker:
         self._pass: WorkerPass | None = None
         self._number = 0
         self._finished = True
-        self._error: Any = None
+        self._error: tuple[str, str, str] | None = None
         self._handed: tuple[int, int, list[float]] | None = None
         self._stop_number = -1
         self._allowed: dict[int, int] = {}
@@ -102,6 +103,7 @@ class HornbeamWorker:
         self._changed = threading.Condition()
         self._progress = Progress()
         self._renewed = time.monotonic()
+        self._worked = (0, 0.0)
 
     # What the driver and the coordinator call, from the actor's other threads.
 
@@ -221,6 +223,7 @@ class HornbeamWorker:
                 with self._changed:
                     self._failure = f"worker {self.name}: {type(error).__name__}: {error}"
                     self._changed.notify_all()
+                self._coordinator.fail.remote(self.name, self._failure)
 
     def _next_order(self) -> Order | None:
         """Return the next order; None after the group has been formed anew, or to leave."""
@@ -286,8 +289,21 @@ class HornbeamWorker:
             limit = self._limit(order, run.steps_done)
             if limit == 0:
                 continue
-            run.run(limit, _SLICE)
+            self._run_slice(run, limit)
             self._publish()
+
+    def _run_slice(self, run: WorkerPass, limit: int | None) -> None:
+        """Run steps for a short time, and note how long they took without waiting for others."""
+        generation, steps, began = self._generation, run.steps_done, time.monotonic()
+        blocked = self.group.stats()["blocked"]
+        run.run(limit, _SLICE)
+        if self._generation != generation:
+            return
+        worked = time.monotonic() - began - (self.group.stats()["blocked"] - blocked)
+        with self._changed:
+            steps_before, seconds = self._worked
+            done = run.steps_done - steps
+            self._worked = (steps_before + done, seconds + max(0.0, worked))
 
     def _resume(self, steps_done: int, sums: list[float]) -> None:
         run, order = self._pass, self._order
@@ -316,14 +332,14 @@ class HornbeamWorker:
                 0 if run is None else run.samples_done,
                 [] if run is None else run.means(),
                 [] if run is None else run.last(),
-                self._error,
+                None if self._error is None else rebuild_error(self._error),
                 self._generation,
             )
             self._changed.notify_all()
 
     def _fail(self, error: Exception) -> None:
         """Let all workers know of an error that ends the order."""
-        self._error = (self.name, _portable(error, self.name))
+        self._error = describe_error(error, self.name)
         self._end_generation(str(error))
         try:
             self.recover(None)
@@ -369,14 +385,12 @@ class HornbeamWorker:
             suspect = getattr(error, "peer", None)
             if getattr(error, "kind", "lost") not in ("lost", "formation", "timeout"):
                 suspect = None
-            membership = ray.get(
-                self._coordinator.join.remote(
-                    self.name, self._listener.address, self._generation, suspect
-                )
-            )
+            membership = self._next_membership(suspect)
             if membership is None:
                 raise ShutOutError(self.name)
-            self._generation = membership.generation
+            with self._changed:
+                self._generation = membership.generation
+                self._worked = (0, 0.0)
             try:
                 self._connect(membership)
                 self._align()
@@ -384,6 +398,17 @@ class HornbeamWorker:
             except K.CollectiveError as another:
                 error = another
         raise OrderEndedError
+
+    def _next_membership(self, suspect: str | None) -> Any:
+        """Ask for the next generation, of a coordinator that may be starting anew."""
+        address, over = self._listener.address, self._generation
+        while True:
+            asked = self._coordinator.join.remote(self.name, address, over, suspect)
+            try:
+                return ray.get(asked)
+            except ray.exceptions.RayActorError:
+                # Without a coordinator for too long, the lease ends this process.
+                time.sleep(0.1)
 
     def _connect(self, membership: Any) -> None:
         if self.group is not None:
@@ -403,35 +428,35 @@ class HornbeamWorker:
         """Bring all members to the most advanced state among them."""
         done = 0 if self._pass is None else self._pass.steps_done
         stops = self._stop_number == self._number and not self._finished
-        own = (self._number, done, self._finished, stops, self._error)
-        told = [pickle.loads(p) for p in self.group.all_gather(pickle.dumps(own))]
-        newest = max((number, steps) for number, steps, *_ in told)
-        root = next(i for i, t in enumerate(told) if (t[0], t[1]) == newest)
-        if any((t[0], t[1]) != newest for t in told):
+        own = Standing(self._number, done, self._finished, stops, self._error)
+        told = [Standing.decode(p) for p in self.group.all_gather(own.encode())]
+        newest = max((t.number, t.steps_done) for t in told)
+        root = next(i for i, t in enumerate(told) if (t.number, t.steps_done) == newest)
+        if any((t.number, t.steps_done) != newest for t in told):
             sent = self._state() if self.group.rank == root else None
             received = self.group.broadcast(sent, root)
             if (self._number, done) != newest:
-                self._take(pickle.loads(received))
-        error = next((t[4] for t in told if t[0] == newest[0] and t[4] is not None), None)
-        stopped = any(t[3] for t in told if t[0] == newest[0])
+                self._take(*decode_state(received))
+        there = [t for t in told if t.number == newest[0]]
+        error = next((t.error for t in there if t.error is not None), None)
+        stopped = any(t.stops for t in there)
         if self._number == newest[0] and not self._finished and (error or stopped):
             self._error = error
             raise OrderEndedError
 
     def _state(self) -> bytes:
         run = self._pass
-        state = {
+        facts = {
             "number": self._number,
             "finished": self._finished,
             "steps_done": 0 if run is None else run.steps_done,
             "sums": [] if run is None else run.sums(),
-            "values": programs.values_of(self._variables),
         }
-        return pickle.dumps(state, protocol=5)
+        return encode_state(facts, programs.values_of(self._variables))
 
-    def _take(self, state: dict[str, Any]) -> None:
+    def _take(self, state: dict[str, Any], values: dict[int, np.ndarray]) -> None:
         """Take over another worker's state."""
-        self._assign(state["values"])
+        self._assign(values)
         number, steps_done, sums = state["number"], state["steps_done"], state["sums"]
         if number == self._number and self._pass is not None and not self._finished:
             self._resume(steps_done, sums)
@@ -453,24 +478,27 @@ class HornbeamWorker:
     def _keep_lease(self) -> None:
         """Renew the lease; end the process when there is none any more."""
         while not self._leaving:
+            asked_at = time.monotonic()
             try:
-                valid = ray.get(self._coordinator.renew.remote(self.name), timeout=5)
+                asked = self._coordinator.renew.remote(self.name, self._report())
+                valid = ray.get(asked, timeout=self._settings.lease / 4)
             except Exception:
                 valid = None
             if valid:
-                self._renewed = time.monotonic()
-            expired = time.monotonic() - self._renewed > self._settings.lease
-            if valid is False or expired:
+                # Counted from the question: the coordinator counts from when it was heard.
+                self._renewed = asked_at
+            if valid is False or not self.has_lease():
                 os._exit(1)
             time.sleep(1.0)
 
+    def has_lease(self) -> bool:
+        """Tell whether the worker still belongs to the job, as far as it can know.
 
-def _portable(error: Exception, name: str) -> Exception:
-    """Return an error of the same type that says which worker it came from."""
-    message = f"worker {name}: {error}"
-    try:
-        copy = type(error)(message)
-        pickle.loads(pickle.dumps(copy))
-    except Exception:
-        return RuntimeError(f"worker {name}: {type(error).__name__}: {error}")
-    return copy
+        Whatever others shall see of it, a checkpoint for example, may be written only while it has.
+        """
+        return time.monotonic() - self._renewed <= self._settings.lease
+
+    def _report(self) -> Report:
+        """Return what it has done in the present generation."""
+        with self._changed:
+            return Report(self._generation, *self._worked)
