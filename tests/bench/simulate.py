@@ -83,9 +83,7 @@ def pieces(elements: int, size: int, chunks: int, piece_bytes: int) -> Iterable[
     lines = -(-elements // ALIGNMENT)
     step = max(ALIGNMENT, piece_bytes // size)
     for chunk in range(chunks):
-        start, end = (
-            min(lines * k // chunks * ALIGNMENT, elements) for k in (chunk, chunk + 1)
-        )
+        start, end = (min(lines * k // chunks * ALIGNMENT, elements) for k in (chunk, chunk + 1))
         for at in range(start, end, step):
             yield chunk, min(at + step, end) - at
 

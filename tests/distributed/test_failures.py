@@ -111,7 +111,8 @@ def test_a_stopped_worker_is_left_behind_and_disturbs_nobody(expected, tmp_path)
             job.form([first, second])
             victim.signal(signal.SIGCONT)
             failures([victim])
-        members = [(w.address, *r) for w, r in zip(job.workers, ((0, 1), (1, 2), (2, 4)))]
+        ranges = ((0, 1), (1, 2), (2, 4))
+        members = [(w.address, *r) for w, r in zip(job.workers, ranges, strict=True)]
         # Told of a generation that the others have left, and of one that they are in without it.
         for generation in (1, 2):
             victim.say(rank=2, generation=generation, members=members)
@@ -140,7 +141,7 @@ def test_a_newcomer_that_dies_as_it_copies_does_not_show(at, expected, tmp_path)
 def test_shards_that_move_between_workers_do_not_show(expected, tmp_path):
     """A worker gives shards away, then all of them, and takes some back."""
     with Job(tmp_path, "mlp", SHARDS) as job:
-        first, second = job.launch(wait_at=2), job.launch()
+        first, _ = job.launch(wait_at=2), job.launch()
         job.form(job.workers, counts=[3, 1])
         assert first.hear() == {"at": 2}
         for counts in ([4, 0], [1, 3], [0, 4]):

@@ -17,7 +17,7 @@ from .membership import even_ranges
 # Reports, about one a second, over which costs are taken.
 _WINDOW = 4
 # The slowest worker's time has to sink to so much of what it was.
-_GAIN = 0.75
+_GAIN = 0.8
 # Seconds between two changes, and for which a worker that owns nothing counts as slow, at first.
 _PAUSE = 3.0
 _PENALTY = 20.0
