@@ -72,7 +72,7 @@ def test_a_slow_worker_gives_shards_away_and_gets_them_back():
     fleet = Fleet(8, a=0.01, b=0.01, c=0.01)
     assert fleet.work(30) == 0
     assert sorted(fleet.counts) == [2, 3, 3]
-    fleet.costs["b"] = 0.05
+    fleet.costs["b"] = 0.03
     # Once more when what was measured before it became slow no longer counts.
     assert fleet.work(10) in (1, 2)
     assert fleet.counts[1] == 1
