@@ -45,8 +45,10 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml
 	$(BIN)/python $(PIP) $$($(BIN)/python .ci/extra.py dev)
 	touch $@
 
-$(VENV)/.ray: $(VENV)/.created pyproject.toml
-	$(BIN)/python $(PIP) $$($(BIN)/python .ci/extra.py ray)
+# Tests run the version that is deployed.
+$(VENV)/.ray: $(VENV)/.created pyproject.toml deploy/versions.env
+	$(BIN)/python $(PIP) $$($(BIN)/python .ci/extra.py ray train) \
+	    "ray==$$(sed -n 's/^RAY_VERSION=//p' deploy/versions.env)"
 	touch $@
 
 $(PEERS)/.created: .ci/prerequisites
@@ -61,7 +63,7 @@ $(PEERS)/.created: .ci/prerequisites
 demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2 trains it on two)
 	$(if $(WORKERS),HORNBEAM_WORKERS=$(WORKERS)) $(BIN)/python examples/digits.py
 
-test: test-rust ## Every test, Rust and Python, fast and slow
+test: test-rust $(VENV)/.ray ## Every test, Rust and Python, fast and slow
 	$(BIN)/python -m pytest
 
 test-fast: test-rust
