@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.strategy import LocalStrategy, Program, Run
+from .exchange import gather_rows
 
 if TYPE_CHECKING:
     from .sharded import ShardedStrategy
-
-# Bytes that a member contributes to one round of the gathering of results.
-_ROUND = 32 << 20
 
 
 class InferencePass:
@@ -124,34 +121,6 @@ class InferencePass:
         return np.append(means * run.samples_done, run.samples_done)
 
     def _gather(self) -> list[np.ndarray]:
-        group = self._strategy.group
         own = [run.collected() for v in self._own() if (run := self._runs[v]).samples_done]
         columns = [np.concatenate(parts) for parts in zip(*own, strict=True)]
-        shapes = [(c.dtype.name, list(c.shape)) for c in columns]
-        described = [json.loads(p) for p in group.all_gather(json.dumps(shapes).encode())]
-        payload = b"".join(c.tobytes() for c in columns)
-        received = [bytearray() for _ in described]
-        rounds = -(-max(_bytes(shapes) for shapes in described) // _ROUND)
-        for k in range(rounds):
-            pieces = group.all_gather(payload[k * _ROUND : (k + 1) * _ROUND])
-            for buffer, piece in zip(received, pieces, strict=True):
-                buffer += piece
-        members = [
-            _unpack(buffer, shapes)
-            for buffer, shapes in zip(received, described, strict=True)
-            if shapes
-        ]
-        return [np.concatenate(parts) for parts in zip(*members, strict=True)]
-
-
-def _bytes(shapes: Sequence[tuple[str, list[int]]]) -> int:
-    return sum(np.dtype(name).itemsize * int(np.prod(shape)) for name, shape in shapes)
-
-
-def _unpack(buffer: bytearray, shapes: Sequence[tuple[str, list[int]]]) -> list[np.ndarray]:
-    arrays, at = [], 0
-    for name, shape in shapes:
-        count = int(np.prod(shape))
-        arrays.append(np.frombuffer(buffer, name, count, at).reshape(shape))
-        at += arrays[-1].nbytes
-    return arrays
+        return gather_rows(self._strategy.group, columns)

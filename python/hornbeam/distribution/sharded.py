@@ -105,6 +105,14 @@ class ShardedStrategy:
         """Do nothing (see `Strategy.fitting`)."""
         return nullcontext()
 
+    def step_samples(self, samples: int) -> int:
+        """Return the samples of the latest step: all are given here."""
+        return samples
+
+    def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
+        """Return the sums: they are those of all batches."""
+        return sums
+
     def conclude(self, work: Callable[[], Any]) -> None:
         """Do `work` until all members have done it, in whatever generations that takes.
 

@@ -200,8 +200,9 @@ def _run_epoch(
         )
         logs.update(zip(names, values, strict=True))
         every.on_batch_end(index, logs)
-        totals += np.multiply(values, size)
-        samples += size
+        everywhere = get_strategy().step_samples(size)
+        totals += np.multiply(values, everywhere)
+        samples += everywhere
         if model.stop_training:
             break
     means = totals / max(1, samples)
@@ -238,7 +239,9 @@ def evaluate_generator(model: Any, stream: Any, steps: int | None, options: Opti
             x, y, weights = split_batch(draw(source, index, steps))
             results.append(to_list(model.test_on_batch(x, y, sample_weight=weights)))
             sizes.append(batch_length(x))
-    means = np.average(np.asarray(results, dtype="float64"), axis=0, weights=sizes)
+    totals = np.dot(sizes, np.asarray(results, dtype="float64"))
+    sums = get_strategy().sum_over_members(np.append(totals, float(sum(sizes))))
+    means = sums[:-1] / sums[-1]
     return unpack_singleton([np.float64(value) for value in means])
 
 

@@ -101,6 +101,12 @@ class Strategy(Protocol):
     def fitting(self) -> AbstractContextManager[Any]:
         """Inside the block, a model is being fitted; behind it, its variables are up to date."""
 
+    def step_samples(self, samples: int) -> int:
+        """Return how many samples the latest `step` had where this process gave so many."""
+
+    def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
+        """Return the sums over all processes that evaluate batches of their own."""
+
 
 def in_memory(arrays: Sequence[Any], dtypes: Sequence[str]) -> bool:
     """Tell whether all data are arrays of the very types that the core takes."""
@@ -159,6 +165,14 @@ class LocalStrategy:
     def fitting(self) -> AbstractContextManager[Any]:
         """Do nothing (see `Strategy.fitting`)."""
         return nullcontext()
+
+    def step_samples(self, samples: int) -> int:
+        """Return the samples of the latest step: all are given here."""
+        return samples
+
+    def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
+        """Return the sums: they are those of all batches."""
+        return sums
 
 
 class Distribution(Protocol):

@@ -115,6 +115,14 @@ class RayStrategy:
                 self.close_open()
                 self.fetch()
 
+    def step_samples(self, samples: int) -> int:
+        """Return the samples of the latest step: all are given here."""
+        return samples
+
+    def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
+        """Return the sums: they are those of all batches."""
+        return sums
+
     def number_of(self, program: Program) -> int:
         """Return the number that the workers know a program by."""
         key = id(program)
