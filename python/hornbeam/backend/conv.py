@@ -317,8 +317,9 @@ def local_conv1d(
     """Convolve over time with weights of its own for every step of the output.
 
     Args:
-        inputs: tensor of shape (batch, steps, channels).
-        kernel: tensor of shape (output steps, window * channels, filters).
+        inputs: tensor of shape (batch, steps, channels), or channels before steps.
+        kernel: tensor of shape (output steps, window * channels, filters); within a window the
+            channels vary fastest, or slowest for channels first.
         kernel_size: length of the window, as a sequence of one number.
         strides: step between windows, as a sequence of one number.
         data_format: layout of `inputs`, the configured one for None.
@@ -329,6 +330,8 @@ def local_conv1d(
     window = _sizes(kernel_size, 1, "kernel_size")[0]
     steps = kernel.shape[0]
     cells = _windows(x, [(i,) for i in range(window)], [steps], _sizes(strides, 1, "strides"))
+    if data_format == "channels_first":
+        cells = _core.transpose(cells, [0, 1, 3, 2])
     rows = _core.reshape(cells, [dim(x, 0), steps, kernel.shape[1]])
     product = _core.matmul(_core.transpose(rows, [1, 0, 2]), kernel)
     return from_channels_last(_core.transpose(product, [1, 0, 2]), data_format)

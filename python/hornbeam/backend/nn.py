@@ -224,7 +224,9 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
 
     Args:
         x: tensor of shape (batch, ..., channels), or channels at axis 1.
-        bias: vector of the channels, or a tensor of x's rank less one, channels last.
+        bias: vector of the channels, or a tensor of x's rank less one, channels last. Where those
+            of `x` come first its elements are taken in their order into x's shape, as in Keras 2:
+            they are not transposed.
         data_format: where the channels of `x` are, the configured place for None.
 
     Raises:
@@ -241,9 +243,10 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
         return x + bias
     if bias.ndim == 1:
         return x + _core.reshape(bias, [1, dim(bias, 0), *[1] * (x.ndim - 2)])
+    sizes = dims(bias)
     if data_format == "channels_first" and x.ndim > 2:
-        bias = _core.transpose(bias, [bias.ndim - 1, *range(bias.ndim - 1)])
-    return x + _core.reshape(bias, [1, *dims(bias)])
+        sizes = [sizes[-1], *sizes[:-1]]
+    return x + _core.reshape(bias, [1, *sizes])
 
 
 def moments(x: Any, axes: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,13 @@ from .. import backend as K
 from ..engine import InputSpec, Layer
 from ..legacy import interfaces
 from ..utils import conv_utils
-from ._weights import add_role_weight, known_dimension, positive_integer, roles_config
+from ._weights import (
+    add_role_weight,
+    known_dimension,
+    positive_integer,
+    refuse_keywords,
+    roles_config,
+)
 
 Shape = tuple[int | None, ...]
 
@@ -223,6 +229,7 @@ class Conv1D(_Conv):
         groups: int = 1,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "rank")
         super().__init__(
             rank=1,
             filters=filters,
@@ -314,6 +321,7 @@ class Conv2D(_Conv):
         groups: int = 1,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "rank")
         super().__init__(
             rank=2,
             filters=filters,
@@ -398,6 +406,7 @@ class Conv3D(_Conv):
         groups: int = 1,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "rank")
         super().__init__(
             rank=3,
             filters=filters,

@@ -9,7 +9,13 @@ from .. import constraints, initializers, regularizers
 from ..legacy import interfaces
 from ..utils import conv_utils
 from ._conv import Conv1D, Conv2D, _Conv
-from ._weights import add_role_weight, known_dimension, positive_integer, roles_config
+from ._weights import (
+    add_role_weight,
+    known_dimension,
+    positive_integer,
+    refuse_keywords,
+    roles_config,
+)
 
 Shape = tuple[int | None, ...]
 
@@ -24,6 +30,28 @@ def _refuse(layer: Any, *arguments: str) -> None:
         value = getattr(layer, name)
         if (max(value) if isinstance(value, tuple) else value) != 1:
             raise ValueError(f"{type(layer).__name__}: `{name}` must be 1, got {value}")
+
+
+def _refuse_kernel(layer: Any, *roles: str) -> None:
+    """Raise for arguments of a kernel where a layer has kernels of other names.
+
+    Configs of other releases carry the defaults along, which are let pass.
+
+    Raises:
+        ValueError: when one of them would have no effect; says which arguments have.
+    """
+    default = initializers.serialize(initializers.get("glorot_uniform"))
+    unused = {
+        "initializer": initializers.serialize(layer.kernel_initializer) != default,
+        "regularizer": layer.kernel_regularizer is not None,
+        "constraint": layer.kernel_constraint is not None,
+    }
+    for kind, given in unused.items():
+        if given:
+            instead = " and ".join(f"`{role}_{kind}`" for role in roles)
+            raise ValueError(
+                f"{type(layer).__name__}: `kernel_{kind}` would have no effect; use {instead}"
+            )
 
 
 def _row_axis(layer: Any) -> int:
@@ -172,6 +200,7 @@ class DepthwiseConv2D(Conv2D):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "filters")
         super().__init__(
             filters=None,  # type: ignore[arg-type]  # its filters are those of its input
             kernel_size=kernel_size,
@@ -187,6 +216,7 @@ class DepthwiseConv2D(Conv2D):
             **kwargs,
         )
         _refuse(self, "groups")
+        _refuse_kernel(self, "depthwise")
         self.depth_multiplier = positive_integer(
             depth_multiplier, type(self).__name__, "depth_multiplier"
         )
@@ -306,6 +336,7 @@ class _Separable(_Conv):
     ) -> None:
         """Keep the arguments: for each kernel its initializer, regularizer and constraint."""
         _refuse(self, "groups")
+        _refuse_kernel(self, "depthwise", "pointwise")
         self.depth_multiplier = positive_integer(
             depth_multiplier, type(self).__name__, "depth_multiplier"
         )

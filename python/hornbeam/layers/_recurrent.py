@@ -290,8 +290,7 @@ def dropout_masks(like: Any, size: int, rate: float, count: int, training: Any) 
     """
     if not 0.0 < rate < 1.0:
         return []
-    column = K.ones_like(K.reshape(like, (K.shape(like)[0], -1))[:, :1], dtype=K.floatx())
-    ones = K.tile(column, (1, size))
+    ones = K.tile(K.ones_like(like[:, 0, :1], dtype=K.floatx()), (1, size))
     return [
         K.in_train_phase(lambda: K.dropout(ones, rate), ones, training=training)
         for _ in range(count)

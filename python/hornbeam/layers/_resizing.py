@@ -8,6 +8,7 @@ from .. import backend as K
 from ..engine import InputSpec, Layer
 from ..legacy import interfaces
 from ..utils import conv_utils
+from ._weights import refuse_keywords
 
 Shape = tuple[int | None, ...]
 
@@ -60,6 +61,7 @@ class UpSampling1D(_UpSampling):
 
     @interfaces.legacy_upsampling1d_support
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        refuse_keywords(self, kwargs, "data_format")
         super().__init__(size, "channels_last", **kwargs)
         self.size = self.size[0]
 
@@ -178,6 +180,7 @@ class ZeroPadding1D(_ZeroPadding):
     _rank = 1
 
     def __init__(self, padding: Any = 1, **kwargs: Any) -> None:
+        refuse_keywords(self, kwargs, "data_format")
         super().__init__([padding], "channels_last", **kwargs)
         self.padding = self.padding[0]
 
@@ -281,6 +284,7 @@ class Cropping1D(_Cropping):
     _rank = 1
 
     def __init__(self, cropping: Any = (1, 1), **kwargs: Any) -> None:
+        refuse_keywords(self, kwargs, "data_format")
         super().__init__([cropping], "channels_last", **kwargs)
         self.cropping = self.cropping[0]
 

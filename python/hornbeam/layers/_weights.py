@@ -6,7 +6,7 @@ Every such weight has a role ('kernel', 'bias'), and its layer three attributes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import constraints, initializers, regularizers
@@ -81,3 +81,22 @@ def known_dimension(shape: Sequence[int | None], axis: int, layer: Any) -> int:
             "Give the first layer an input_shape without None there."
         )
     return int(size)
+
+
+def refuse_keywords(layer: Any, kwargs: Mapping[str, Any], *names: str, instead: str = "") -> None:
+    """Refuse keywords of the base class that the layer sets itself or has no use for.
+
+    Args:
+        layer: the layer under construction.
+        kwargs: the keywords that it passes on.
+        *names: those that must not be among them.
+        instead: what to say besides.
+
+    Raises:
+        TypeError: when one is given; names the layer and the keyword.
+    """
+    for name in names:
+        if name in kwargs:
+            raise TypeError(
+                f"{type(layer).__name__}: Keyword argument not understood: {name!r}{instead}"
+            )

@@ -233,7 +233,7 @@ class MultiHeadAttention(Layer):
         bias_initializer: initializer of the biases.
         kernel_regularizer: penalty on the kernels.
         bias_regularizer: penalty on the biases.
-        activity_regularizer: penalty on the output.
+        activity_regularizer: penalty on the output, and on the projected query, key and value.
         kernel_constraint: constraint on the kernels.
         bias_constraint: constraint on the biases.
         seed: integer seed of the dropout mask.
@@ -382,6 +382,7 @@ class MultiHeadAttention(Layer):
         query = self._heads("query", inputs[0], self.key_dim)
         key = self._heads("key", inputs[-1], self.key_dim)
         value = self._heads("value", inputs[1], self.value_dim)
+        self._add_activity_loss([query, key, value], inputs)
         scores = (query / math.sqrt(self.key_dim)) @ K.permute_dimensions(key, (0, 1, 3, 2))
         keep = self._keep(inputs, mask, attention_mask, use_causal_mask)
         # The same places are hidden from every head.

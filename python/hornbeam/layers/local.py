@@ -10,7 +10,13 @@ from .. import backend as K
 from ..engine import InputSpec, Layer
 from ..legacy import interfaces
 from ..utils import conv_utils
-from ._weights import add_role_weight, known_dimension, positive_integer, roles_config
+from ._weights import (
+    add_role_weight,
+    known_dimension,
+    positive_integer,
+    refuse_keywords,
+    roles_config,
+)
 
 __all__ = ["LocallyConnected1D", "LocallyConnected2D"]
 
@@ -184,6 +190,7 @@ class LocallyConnected1D(_LocallyConnected):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "rank")
         super().__init__(
             1,
             filters,
@@ -259,6 +266,7 @@ class LocallyConnected2D(_LocallyConnected):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
+        refuse_keywords(self, kwargs, "rank")
         super().__init__(
             2,
             filters,

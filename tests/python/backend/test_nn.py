@@ -183,10 +183,12 @@ def test_bias_add(ndim, data_format):
     shape = [1] * ndim
     shape[-1 if data_format == "channels_last" else 1] = channels
     check(lambda a, b: K.bias_add(a, b, data_format), x + bias.reshape(shape), x, bias)
-    # A bias for every place has the channels last, whatever the layout of x.
+    # A bias for every place has the channels last, and is reshaped where those of x come first.
     full = values(*x.shape[1:])
-    given = full if data_format == "channels_last" else np.moveaxis(full, 0, -1)
-    check(lambda a, b: K.bias_add(a, b, data_format), x + full, x, np.ascontiguousarray(given))
+    given = full
+    if data_format == "channels_first":
+        given = full.reshape(*full.shape[1:], full.shape[0])
+    check(lambda a, b: K.bias_add(a, b, data_format), x + full, x, given)
 
 
 def test_bias_add_to_vectors():

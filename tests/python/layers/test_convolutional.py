@@ -27,6 +27,42 @@ def shaped(shape, data_format):
     return shape if data_format == "channels_last" else (shape[-1], *shape[:-1])
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv2D(3, 2, rank=2), "Conv2D.*'rank'"),
+        (lambda: layers.LocallyConnected1D(3, 2, rank=1), "LocallyConnected1D.*'rank'"),
+        (lambda: layers.DepthwiseConv2D(3, filters=2), "DepthwiseConv2D.*'filters'"),
+        (
+            lambda: layers.DepthwiseConv2D(3, kernel_constraint="non_neg"),
+            "`kernel_constraint` would have no effect; use `depthwise_constraint`",
+        ),
+        (
+            lambda: layers.SeparableConv2D(2, 3, kernel_regularizer="l2"),
+            "use `depthwise_regularizer` and `pointwise_regularizer`",
+        ),
+        (
+            lambda: layers.SeparableConv1D(2, 3, kernel_initializer="ones"),
+            "use `depthwise_initializer` and `pointwise_initializer`",
+        ),
+        (lambda: layers.ZeroPadding1D(1, data_format="channels_first"), "'data_format'"),
+        (lambda: layers.Cropping1D(1, data_format="channels_first"), "'data_format'"),
+        (lambda: layers.UpSampling1D(2, data_format="channels_first"), "'data_format'"),
+    ],
+)
+def test_an_argument_without_effect_is_refused(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_defaults_that_other_releases_write_are_let_pass():
+    config = layers.SeparableConv2D(2, 3).get_config()
+    default = layers.Conv2D(2, 3).get_config()
+    keys = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+    layer = layers.SeparableConv2D.from_config({**config, **{k: default[k] for k in keys}})
+    assert layer.get_config() == config
+
+
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (1, 2)])
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])

@@ -187,7 +187,9 @@ def test_locally_connected2d_channels_first():
     def expected(x, w, b):
         # Within a window the channels come first, then the cells.
         w = w.reshape(len(w), 2, 6, 3).swapaxes(1, 2).reshape(len(w), 12, 3)
-        return ref.last_to_first(ref.local(ref.first_to_last(x), w, (2, 3), (1, 1)) + b)
+        y = ref.last_to_first(ref.local(ref.first_to_last(x), w, (2, 3), (1, 1)))
+        # Keras reshapes the bias; it does not transpose it.
+        return y + b.reshape(y.shape[1:])
 
     layer_test(
         layers.LocallyConnected2D,
