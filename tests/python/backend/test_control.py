@@ -20,6 +20,7 @@ def phase():
 def test_function_checks_its_arguments():
     x = K.placeholder((2,))
     run = K.function([x], [x * 2])
+    assert isinstance(run, K.Function)
     assert run([[1, 2]])[0].tolist() == [2, 4]
     with pytest.raises(TypeError, match="list or tuple"):
         run(np.ones(2))

@@ -52,7 +52,10 @@ def test_sparse_value_is_made_dense():
         def toarray(self):
             return np.eye(2)
 
-    np.testing.assert_array_equal(K.eval(K.variable(Sparse())), np.eye(2))
+    x = K.variable(Sparse())
+    np.testing.assert_array_equal(K.eval(x), np.eye(2))
+    assert not K.is_sparse(x)
+    assert K.to_dense(x) is x
 
 
 def test_makers():
