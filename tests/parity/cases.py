@@ -6,36 +6,14 @@ imports neither.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from parity.argument_cases import ARGUMENTS
+from parity.layer_case import LayerCase, plain
+from parity.recurrent_cases import RECURRENT
 
 #: Training steps after which the weights are kept.
 CHECKPOINTS = (1, 10, 100)
-
-
-@dataclass(frozen=True)
-class LayerCase:
-    """One layer with its arguments.
-
-    Args:
-        name: what the case is called in the golden file.
-        layer: the class's name in `keras.layers`.
-        shapes: the shapes of its inputs, without the batch.
-        config: its arguments.
-        batch: samples in the batch.
-        training: whether the outputs and gradients are those of the training phase.
-        vocabulary: where given, the inputs are integers below it, else normal floats.
-        inner: for a wrapper, the layer it wraps.
-    """
-
-    name: str
-    layer: str
-    shapes: tuple[tuple[int, ...], ...]
-    config: dict[str, Any] = field(default_factory=dict)
-    batch: int = 4
-    training: bool = False
-    vocabulary: int | None = None
-    inner: LayerCase | None = None
 
 
 ACTIVATIONS = (
@@ -51,29 +29,23 @@ ACTIVATIONS = (
 )
 
 
-def _case(
-    name: str, layer: str, shape: tuple[int, ...], *, training: bool = False, **config: Any
-) -> LayerCase:
-    return LayerCase(name, layer, (shape,), config, training=training)
-
-
 def _core() -> list[LayerCase]:
     cases = [
-        _case("dense", "Dense", (7,), units=5),
-        _case("dense_no_bias", "Dense", (7,), units=5, use_bias=False, activation="relu"),
-        _case("dense_softmax", "Dense", (7,), units=5, activation="softmax"),
-        _case("dense_3d", "Dense", (6, 7), units=5, activation="tanh"),
-        _case("flatten", "Flatten", (3, 4, 2)),
-        _case("reshape", "Reshape", (3, 8), target_shape=(4, 6)),
-        _case("reshape_inferred", "Reshape", (3, 8), target_shape=(-1, 2, 2)),
-        _case("permute_2d", "Permute", (3, 5), dims=(2, 1)),
-        _case("permute_3d", "Permute", (3, 5, 2), dims=(3, 1, 2)),
-        _case("repeat_vector", "RepeatVector", (6,), n=3),
-        _case("dropout_inference", "Dropout", (9,), rate=0.5),
-        _case("activation_softmax_3d", "Activation", (4, 5), activation="softmax"),
+        plain("dense", "Dense", (7,), units=5),
+        plain("dense_no_bias", "Dense", (7,), units=5, use_bias=False, activation="relu"),
+        plain("dense_softmax", "Dense", (7,), units=5, activation="softmax"),
+        plain("dense_3d", "Dense", (6, 7), units=5, activation="tanh"),
+        plain("flatten", "Flatten", (3, 4, 2)),
+        plain("reshape", "Reshape", (3, 8), target_shape=(4, 6)),
+        plain("reshape_inferred", "Reshape", (3, 8), target_shape=(-1, 2, 2)),
+        plain("permute_2d", "Permute", (3, 5), dims=(2, 1)),
+        plain("permute_3d", "Permute", (3, 5, 2), dims=(3, 1, 2)),
+        plain("repeat_vector", "RepeatVector", (6,), n=3),
+        plain("dropout_inference", "Dropout", (9,), rate=0.5),
+        plain("activation_softmax_3d", "Activation", (4, 5), activation="softmax"),
     ]
     cases += [
-        _case(f"activation_{name}", "Activation", (11,), activation=name) for name in ACTIVATIONS
+        plain(f"activation_{name}", "Activation", (11,), activation=name) for name in ACTIVATIONS
     ]
     cases.append(
         LayerCase(
@@ -86,27 +58,27 @@ def _core() -> list[LayerCase]:
 def _convolutions() -> list[LayerCase]:
     one, two = {"filters": 5, "kernel_size": 3}, {"filters": 4, "kernel_size": (3, 2)}
     return [
-        _case("conv1d_valid", "Conv1D", (10, 3), **one, padding="valid"),
-        _case("conv1d_same", "Conv1D", (10, 3), **one, padding="same", activation="relu"),
-        _case("conv1d_causal", "Conv1D", (10, 3), **one, padding="causal"),
-        _case("conv1d_stride", "Conv1D", (11, 3), **one, strides=2, padding="same"),
-        _case("conv1d_stride_valid", "Conv1D", (11, 3), **one, strides=3),
-        _case("conv1d_dilated", "Conv1D", (12, 3), **one, dilation_rate=2, padding="same"),
-        _case("conv1d_causal_dilated", "Conv1D", (12, 3), **one, dilation_rate=3, padding="causal"),
-        _case("conv1d_one", "Conv1D", (6, 3), filters=5, kernel_size=1),
-        _case("conv2d_valid", "Conv2D", (7, 6, 3), **two),
-        _case("conv2d_same", "Conv2D", (7, 6, 3), **two, padding="same", activation="relu"),
-        _case("conv2d_stride", "Conv2D", (8, 7, 3), **two, strides=(2, 1), padding="same"),
-        _case("conv2d_stride_valid", "Conv2D", (8, 7, 3), **two, strides=2),
-        _case("conv2d_dilated", "Conv2D", (9, 8, 2), **two, dilation_rate=(2, 3)),
-        _case("conv2d_dilated_same", "Conv2D", (7, 7, 2), **two, dilation_rate=2, padding="same"),
-        _case("conv2d_no_bias", "Conv2D", (6, 6, 3), **two, use_bias=False),
-        _case("conv2d_one", "Conv2D", (5, 4, 3), filters=6, kernel_size=1),
-        _case("conv2d_five", "Conv2D", (8, 8, 2), filters=3, kernel_size=5, padding="same"),
-        _case("conv2d_wide", "Conv2D", (9, 10, 16), filters=16, kernel_size=3, padding="same"),
-        _case("conv2d_wide_valid", "Conv2D", (9, 10, 16), filters=17, kernel_size=3),
-        _case("conv2d_first", "Conv2D", (3, 7, 6), **two, data_format="channels_first"),
-        _case(
+        plain("conv1d_valid", "Conv1D", (10, 3), **one, padding="valid"),
+        plain("conv1d_same", "Conv1D", (10, 3), **one, padding="same", activation="relu"),
+        plain("conv1d_causal", "Conv1D", (10, 3), **one, padding="causal"),
+        plain("conv1d_stride", "Conv1D", (11, 3), **one, strides=2, padding="same"),
+        plain("conv1d_stride_valid", "Conv1D", (11, 3), **one, strides=3),
+        plain("conv1d_dilated", "Conv1D", (12, 3), **one, dilation_rate=2, padding="same"),
+        plain("conv1d_causal_dilated", "Conv1D", (12, 3), **one, dilation_rate=3, padding="causal"),
+        plain("conv1d_one", "Conv1D", (6, 3), filters=5, kernel_size=1),
+        plain("conv2d_valid", "Conv2D", (7, 6, 3), **two),
+        plain("conv2d_same", "Conv2D", (7, 6, 3), **two, padding="same", activation="relu"),
+        plain("conv2d_stride", "Conv2D", (8, 7, 3), **two, strides=(2, 1), padding="same"),
+        plain("conv2d_stride_valid", "Conv2D", (8, 7, 3), **two, strides=2),
+        plain("conv2d_dilated", "Conv2D", (9, 8, 2), **two, dilation_rate=(2, 3)),
+        plain("conv2d_dilated_same", "Conv2D", (7, 7, 2), **two, dilation_rate=2, padding="same"),
+        plain("conv2d_no_bias", "Conv2D", (6, 6, 3), **two, use_bias=False),
+        plain("conv2d_one", "Conv2D", (5, 4, 3), filters=6, kernel_size=1),
+        plain("conv2d_five", "Conv2D", (8, 8, 2), filters=3, kernel_size=5, padding="same"),
+        plain("conv2d_wide", "Conv2D", (9, 10, 16), filters=16, kernel_size=3, padding="same"),
+        plain("conv2d_wide_valid", "Conv2D", (9, 10, 16), filters=17, kernel_size=3),
+        plain("conv2d_first", "Conv2D", (3, 7, 6), **two, data_format="channels_first"),
+        plain(
             "conv2d_first_same_stride",
             "Conv2D",
             (3, 7, 6),
@@ -127,18 +99,18 @@ def _pools() -> list[LayerCase]:
             short = f"{kind.lower()}_pool{rank}d"
             layer = f"{kind}Pooling{rank}D"
             cases += [
-                _case(f"{short}_valid", layer, shape),
-                _case(f"{short}_same", layer, shape, padding="same"),
-                _case(f"{short}_overlap", layer, shape, pool_size=3, strides=2, padding="same"),
-                _case(f"{short}_overlap_valid", layer, shape, pool_size=3, strides=1),
+                plain(f"{short}_valid", layer, shape),
+                plain(f"{short}_same", layer, shape, padding="same"),
+                plain(f"{short}_overlap", layer, shape, pool_size=3, strides=2, padding="same"),
+                plain(f"{short}_overlap_valid", layer, shape, pool_size=3, strides=1),
             ]
             if rank > 1:
                 first = (shape[-1], *shape[:-1])
-                cases.append(_case(f"{short}_first", layer, first, data_format="channels_first"))
-            cases.append(_case(f"global_{short}", f"Global{layer}", shape))
+                cases.append(plain(f"{short}_first", layer, first, data_format="channels_first"))
+            cases.append(plain(f"global_{short}", f"Global{layer}", shape))
     for kind in ("Max", "Average"):
         name = f"global_{kind.lower()}_pool2d_first"
-        cases.append(_case(name, f"Global{kind}Pooling2D", (3, 5, 4), data_format="channels_first"))
+        cases.append(plain(name, f"Global{kind}Pooling2D", (3, 5, 4), data_format="channels_first"))
     return cases
 
 
@@ -147,16 +119,16 @@ def _normalizations() -> list[LayerCase]:
     for phase in (False, True):
         suffix = "training" if phase else "inference"
         cases += [
-            _case(f"batch_norm_{suffix}", "BatchNormalization", (6,), training=phase, momentum=0.9),
-            _case(f"batch_norm_4d_{suffix}", "BatchNormalization", (4, 5, 3), training=phase),
-            _case(
+            plain(f"batch_norm_{suffix}", "BatchNormalization", (6,), training=phase, momentum=0.9),
+            plain(f"batch_norm_4d_{suffix}", "BatchNormalization", (4, 5, 3), training=phase),
+            plain(
                 f"batch_norm_axis1_{suffix}",
                 "BatchNormalization",
                 (3, 4, 5),
                 training=phase,
                 axis=1,
             ),
-            _case(
+            plain(
                 f"batch_norm_3d_axis1_{suffix}",
                 "BatchNormalization",
                 (4, 3),
@@ -164,7 +136,7 @@ def _normalizations() -> list[LayerCase]:
                 axis=1,
                 epsilon=0.01,
             ),
-            _case(
+            plain(
                 f"batch_norm_plain_{suffix}",
                 "BatchNormalization",
                 (6,),
@@ -199,22 +171,22 @@ def _recurrent() -> list[LayerCase]:
     for layer in ("SimpleRNN", "LSTM", "GRU"):
         short = layer.lower()
         cases += [
-            _case(short, layer, (6, 4), units=5),
-            _case(f"{short}_sequences", layer, (6, 4), units=5, return_sequences=True),
-            _case(f"{short}_backwards", layer, (6, 4), units=3, go_backwards=True),
-            _case(f"{short}_no_bias", layer, (3, 2), units=17, use_bias=False),
-            _case(f"{short}_relu", layer, (4, 3), units=5, activation="relu"),
+            plain(short, layer, (6, 4), units=5),
+            plain(f"{short}_sequences", layer, (6, 4), units=5, return_sequences=True),
+            plain(f"{short}_backwards", layer, (6, 4), units=3, go_backwards=True),
+            plain(f"{short}_no_bias", layer, (3, 2), units=17, use_bias=False),
+            plain(f"{short}_relu", layer, (4, 3), units=5, activation="relu"),
         ]
-        inner = _case(short, layer, (5, 3), units=4, return_sequences=True)
+        inner = plain(short, layer, (5, 3), units=4, return_sequences=True)
         for mode in ("concat", "sum", "mul", "ave"):
             wrapped = {"merge_mode": mode}
             name = f"bidirectional_{short}_{mode}"
             cases.append(LayerCase(name, "Bidirectional", ((5, 3),), wrapped, inner=inner))
     for layer in ("LSTM", "GRU"):
         name = f"{layer.lower()}_sigmoid"
-        cases.append(_case(name, layer, (6, 4), units=5, recurrent_activation="sigmoid"))
-    dense = _case("dense", "Dense", (4,), units=3, activation="tanh")
-    conv = _case("conv", "Conv2D", (5, 4, 2), filters=3, kernel_size=2)
+        cases.append(plain(name, layer, (6, 4), units=5, recurrent_activation="sigmoid"))
+    dense = plain("dense", "Dense", (4,), units=3, activation="tanh")
+    conv = plain("conv", "Conv2D", (5, 4, 2), filters=3, kernel_size=2)
     cases += [
         LayerCase("time_distributed_dense", "TimeDistributed", ((5, 4),), inner=dense),
         LayerCase("time_distributed_conv", "TimeDistributed", ((3, 5, 4, 2),), inner=conv),
@@ -225,31 +197,31 @@ def _recurrent() -> list[LayerCase]:
 def _reshaping() -> list[LayerCase]:
     first = {"data_format": "channels_first"}
     return [
-        _case("up_sampling1d", "UpSampling1D", (4, 3), size=3),
-        _case("up_sampling2d", "UpSampling2D", (3, 4, 2), size=(2, 3)),
-        _case("up_sampling2d_first", "UpSampling2D", (2, 3, 4), **first),
-        _case("up_sampling3d", "UpSampling3D", (2, 3, 2, 2), size=(1, 2, 3)),
-        _case("zero_padding1d", "ZeroPadding1D", (4, 3), padding=(2, 1)),
-        _case("zero_padding2d", "ZeroPadding2D", (3, 4, 2), padding=((1, 0), (2, 3))),
-        _case("zero_padding2d_first", "ZeroPadding2D", (2, 3, 4), padding=(1, 2), **first),
-        _case("zero_padding3d", "ZeroPadding3D", (2, 3, 2, 2), padding=(1, 0, 2)),
-        _case("cropping1d", "Cropping1D", (6, 3), cropping=(2, 1)),
-        _case("cropping2d", "Cropping2D", (5, 6, 2), cropping=((1, 0), (2, 1))),
-        _case("cropping2d_first", "Cropping2D", (2, 5, 6), cropping=(1, 2), **first),
-        _case("cropping3d", "Cropping3D", (4, 5, 4, 2), cropping=((1, 0), (1, 2), (0, 1))),
+        plain("up_sampling1d", "UpSampling1D", (4, 3), size=3),
+        plain("up_sampling2d", "UpSampling2D", (3, 4, 2), size=(2, 3)),
+        plain("up_sampling2d_first", "UpSampling2D", (2, 3, 4), **first),
+        plain("up_sampling3d", "UpSampling3D", (2, 3, 2, 2), size=(1, 2, 3)),
+        plain("zero_padding1d", "ZeroPadding1D", (4, 3), padding=(2, 1)),
+        plain("zero_padding2d", "ZeroPadding2D", (3, 4, 2), padding=((1, 0), (2, 3))),
+        plain("zero_padding2d_first", "ZeroPadding2D", (2, 3, 4), padding=(1, 2), **first),
+        plain("zero_padding3d", "ZeroPadding3D", (2, 3, 2, 2), padding=(1, 0, 2)),
+        plain("cropping1d", "Cropping1D", (6, 3), cropping=(2, 1)),
+        plain("cropping2d", "Cropping2D", (5, 6, 2), cropping=((1, 0), (2, 1))),
+        plain("cropping2d_first", "Cropping2D", (2, 5, 6), cropping=(1, 2), **first),
+        plain("cropping3d", "Cropping3D", (4, 5, 4, 2), cropping=((1, 0), (1, 2), (0, 1))),
     ]
 
 
 def _further() -> list[LayerCase]:
     up, separable = {"filters": 4, "kernel_size": 3}, {"filters": 5, "kernel_size": (3, 2)}
     return [
-        _case("conv3d_valid", "Conv3D", (5, 4, 5, 2), filters=3, kernel_size=(2, 3, 2)),
-        _case("conv3d_same", "Conv3D", (5, 4, 3, 2), filters=3, kernel_size=2, padding="same"),
-        _case("conv3d_stride", "Conv3D", (6, 5, 4, 2), filters=3, kernel_size=2, strides=(2, 1, 2)),
-        _case("conv2d_transpose_valid", "Conv2DTranspose", (4, 5, 3), **up),
-        _case("conv2d_transpose_same", "Conv2DTranspose", (4, 5, 3), **up, padding="same"),
-        _case("conv2d_transpose_stride", "Conv2DTranspose", (4, 5, 3), **up, strides=2),
-        _case(
+        plain("conv3d_valid", "Conv3D", (5, 4, 5, 2), filters=3, kernel_size=(2, 3, 2)),
+        plain("conv3d_same", "Conv3D", (5, 4, 3, 2), filters=3, kernel_size=2, padding="same"),
+        plain("conv3d_stride", "Conv3D", (6, 5, 4, 2), filters=3, kernel_size=2, strides=(2, 1, 2)),
+        plain("conv2d_transpose_valid", "Conv2DTranspose", (4, 5, 3), **up),
+        plain("conv2d_transpose_same", "Conv2DTranspose", (4, 5, 3), **up, padding="same"),
+        plain("conv2d_transpose_stride", "Conv2DTranspose", (4, 5, 3), **up, strides=2),
+        plain(
             "conv2d_transpose_stride_same",
             "Conv2DTranspose",
             (4, 3, 3),
@@ -257,17 +229,17 @@ def _further() -> list[LayerCase]:
             strides=(2, 3),
             padding="same",
         ),
-        _case("separable_conv2d", "SeparableConv2D", (6, 5, 3), **separable, depth_multiplier=2),
-        _case("separable_conv2d_same", "SeparableConv2D", (6, 5, 3), **separable, padding="same"),
-        _case("leaky_relu", "LeakyReLU", (9,), alpha=0.2),
-        _case("elu_layer", "ELU", (9,), alpha=0.7),
-        _case("thresholded_relu", "ThresholdedReLU", (9,), theta=0.4),
-        _case("prelu", "PReLU", (4, 3)),
-        _case("prelu_shared", "PReLU", (4, 5, 3), shared_axes=[1, 2]),
-        _case("gaussian_noise_inference", "GaussianNoise", (9,), stddev=0.5),
-        _case("gaussian_dropout_inference", "GaussianDropout", (9,), rate=0.5),
-        _case("spatial_dropout1d_inference", "SpatialDropout1D", (5, 3), rate=0.5),
-        _case("spatial_dropout2d_inference", "SpatialDropout2D", (5, 4, 3), rate=0.5),
+        plain("separable_conv2d", "SeparableConv2D", (6, 5, 3), **separable, depth_multiplier=2),
+        plain("separable_conv2d_same", "SeparableConv2D", (6, 5, 3), **separable, padding="same"),
+        plain("leaky_relu", "LeakyReLU", (9,), alpha=0.2),
+        plain("elu_layer", "ELU", (9,), alpha=0.7),
+        plain("thresholded_relu", "ThresholdedReLU", (9,), theta=0.4),
+        plain("prelu", "PReLU", (4, 3)),
+        plain("prelu_shared", "PReLU", (4, 5, 3), shared_axes=[1, 2]),
+        plain("gaussian_noise_inference", "GaussianNoise", (9,), stddev=0.5),
+        plain("gaussian_dropout_inference", "GaussianDropout", (9,), rate=0.5),
+        plain("spatial_dropout1d_inference", "SpatialDropout1D", (5, 3), rate=0.5),
+        plain("spatial_dropout2d_inference", "SpatialDropout2D", (5, 4, 3), rate=0.5),
     ]
 
 
@@ -280,6 +252,8 @@ LAYERS: tuple[LayerCase, ...] = (
     *_reshaping(),
     *_further(),
     *_recurrent(),
+    *ARGUMENTS,
+    *RECURRENT,
 )
 
 #: Loss name -> how its targets and predictions are drawn (see `make_golden.loss_data`).
@@ -298,6 +272,8 @@ LOSSES: dict[str, str] = {
     "kullback_leibler_divergence": "distribution",
     "poisson": "positive",
     "cosine_proximity": "real",
+    "huber": "real",
+    "cosine_similarity": "real",
 }
 
 METRICS: dict[str, str] = {
@@ -330,6 +306,30 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd_clipvalue": ("SGD", {"lr": 0.1, "clipvalue": 0.01}),
     "adam_clipnorm": ("Adam", {"lr": 0.01, "clipnorm": 0.1}),
     "rmsprop_clipvalue": ("RMSprop", {"clipvalue": 0.02}),
+    "sgd_nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}),
+    "sgd_decay": ("SGD", {"lr": 0.1, "decay": 0.05}),
+    "sgd_momentum_clipnorm": ("SGD", {"lr": 0.1, "momentum": 0.9, "clipnorm": 0.1}),
+    "rmsprop_clipnorm": ("RMSprop", {"clipnorm": 0.05}),
+    "rmsprop_epsilon": ("RMSprop", {"lr": 0.01, "epsilon": 0.01}),
+    "adagrad_clipnorm": ("Adagrad", {"clipnorm": 0.05}),
+    "adagrad_clipvalue": ("Adagrad", {"clipvalue": 0.02}),
+    "adadelta_clipnorm": ("Adadelta", {"clipnorm": 0.05}),
+    "adadelta_clipvalue": ("Adadelta", {"clipvalue": 0.02}),
+    "adam_clipvalue": ("Adam", {"clipvalue": 0.02}),
+    "adam_epsilon": ("Adam", {"lr": 0.01, "epsilon": 0.01}),
+    "adamax_clipnorm": ("Adamax", {"clipnorm": 0.05}),
+    "adamax_clipvalue": ("Adamax", {"clipvalue": 0.02}),
+    "adamax_betas": ("Adamax", {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-4}),
+    "nadam_clipnorm": ("Nadam", {"clipnorm": 0.05}),
+    "nadam_clipvalue": ("Nadam", {"clipvalue": 0.02}),
+    "nadam_betas": ("Nadam", {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-4}),
+    # Of later releases of Keras.
+    "adam_amsgrad": ("Adam", {"lr": 0.01, "beta_2": 0.9, "amsgrad": True}),
+    "adamw": ("AdamW", {"lr": 0.01, "weight_decay": 0.02}),
+    "sgd_clipnorm_per_variable": ("SGD", {"lr": 0.1, "clipnorm_per_variable": 0.05}),
+    "rmsprop_momentum": ("RMSprop", {"momentum": 0.8, "epsilon_inside": True}),
+    "rmsprop_centered": ("RMSprop", {"centered": True, "epsilon_inside": True, "epsilon": 1e-4}),
+    "adagrad_inside": ("Adagrad", {"epsilon_inside": True, "initial_accumulator_value": 0.1}),
 }
 
 #: Case name -> arguments of the two Dense layers whose training the penalty or constraint changes,

@@ -94,6 +94,15 @@ def cosine_proximity(t, p):
     return -jnp.mean(_unit(t) * _unit(p), -1)
 
 
+def cosine_similarity(t, p):
+    return -jnp.sum(_unit(t) * _unit(p), -1)
+
+
+def huber(t, p):
+    x = jnp.abs(p - t)
+    return jnp.mean(jnp.where(x <= 1.0, 0.5 * x**2, x - 0.5), -1)
+
+
 def _unit(x):
     return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-12))
 
@@ -186,18 +195,28 @@ def sgd(lr=0.01, momentum=0.0, nesterov=False):
     return ("v",), update
 
 
-def rmsprop(lr=0.001, rho=0.9, epsilon=1e-8):
+def _root(a, epsilon, inside):
+    """Keras 3 takes the root of the sum."""
+    return np.sqrt(a + epsilon) if inside else np.sqrt(a) + epsilon
+
+
+def rmsprop(lr=0.001, rho=0.9, epsilon=1e-8, momentum=0.0, centered=False, epsilon_inside=False):
     def update(p, g, slots, rate, t):
         a = slots["a"] = rho * slots["a"] + (1 - rho) * g**2
-        return p - rate * g / (np.sqrt(a) + epsilon)
+        if centered:
+            mean = slots["mean"] = rho * slots["mean"] + (1 - rho) * g
+            a = a - mean**2
+        slots["m"] = momentum * slots["m"] + rate * g / _root(a, epsilon, epsilon_inside)
+        return p - slots["m"]
 
-    return ("a",), update
+    return ("a", "mean", "m"), update
 
 
-def adagrad(lr=0.01, epsilon=1e-8):
+def adagrad(lr=0.01, epsilon=1e-8, initial_accumulator_value=0.0, epsilon_inside=False):
     def update(p, g, slots, rate, t):
-        a = slots["a"] = slots["a"] + g**2
-        return p - rate * g / (np.sqrt(a) + epsilon)
+        begin = initial_accumulator_value if t == 1 else 0.0
+        a = slots["a"] = slots["a"] + begin + g**2
+        return p - rate * g / _root(a, epsilon, epsilon_inside)
 
     return ("a",), update
 
@@ -212,14 +231,16 @@ def adadelta(lr=1.0, rho=0.95, epsilon=1e-8):
     return ("a", "d"), update
 
 
-def adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+def adam(lr=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, amsgrad=False):
     def update(p, g, slots, rate, t):
         m = slots["m"] = beta_1 * slots["m"] + (1 - beta_1) * g
         v = slots["v"] = beta_2 * slots["v"] + (1 - beta_2) * g**2
+        if amsgrad:
+            v = slots["greatest"] = np.maximum(slots["greatest"], v)
         rate = rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
         return p - rate * m / (np.sqrt(v) + epsilon)
 
-    return ("m", "v"), update
+    return ("m", "v", "greatest"), update
 
 
 def adamax(lr=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
@@ -253,6 +274,7 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "Adagrad": adagrad,
     "Adadelta": adadelta,
     "Adam": adam,
+    "AdamW": adam,
     "Adamax": adamax,
     "Nadam": nadam,
 }
@@ -261,11 +283,22 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
 class Optimizer:
     """Runs one of `OPTIMIZERS` over a list of arrays, with decay and clipping around it."""
 
-    def __init__(self, name: str, *, decay=0.0, clipnorm=None, clipvalue=None, **config: Any):
+    def __init__(
+        self,
+        name: str,
+        *,
+        decay=0.0,
+        clipnorm=None,
+        clipvalue=None,
+        clipnorm_per_variable=None,
+        weight_decay=0.0,
+        **config: Any,
+    ):
         formula = OPTIMIZERS[name]
         self.names, self.update = formula(**config)
         self.lr = config.get("lr", inspect.signature(formula).parameters["lr"].default)
         self.decay, self.clipnorm, self.clipvalue = decay, clipnorm, clipvalue
+        self.clipnorm_per_variable, self.weight_decay = clipnorm_per_variable, weight_decay
         self.iterations = 0
         self.slots: list[dict[str, Any]] | None = None
 
@@ -276,6 +309,9 @@ class Optimizer:
             norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
             if norm >= self.clipnorm:
                 gradients = [g * self.clipnorm / norm for g in gradients]
+        if self.clipnorm_per_variable is not None:
+            limit = self.clipnorm_per_variable
+            gradients = [g * min(1.0, limit / np.sqrt(np.sum(g**2))) for g in gradients]
         if self.clipvalue is not None:
             gradients = [np.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
         if self.slots is None:
@@ -283,7 +319,7 @@ class Optimizer:
         rate = self.lr / (1 + self.decay * self.iterations)
         self.iterations += 1
         new = [
-            self.update(p, g, slots, rate, self.iterations)
+            self.update(p, g, slots, rate, self.iterations) - rate * self.weight_decay * p
             for p, g, slots in zip(parameters, gradients, self.slots, strict=True)
         ]
         if constraints is None:

@@ -3,6 +3,9 @@
 Run it where Keras 3 and JAX are installed (`make bench-peers` makes such an environment):
 
     .venv-peers/bin/python tests/parity/make_golden.py [layers losses metrics optimizers penalties]
+        [missing | NAME ...]
+
+`missing` computes those layers' cases that the file lacks; names of cases are computed anew too.
 
 Layers are Keras 3's own on JAX. Losses, optimizers, regularizers and constraints are `formulas.py`,
 because Keras 3 changed several of them; where the two agree, one is checked against the other here.
@@ -10,6 +13,8 @@ because Keras 3 changed several of them; where the two agree, one is checked aga
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -30,55 +35,23 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from parity import cases  # noqa: E402
-from parity.cases import CHECKPOINTS, LayerCase  # noqa: E402
+from parity.cases import CHECKPOINTS  # noqa: E402
+from parity.golden_writing import (  # noqa: E402
+    LAYER_RATE,
+    Arrays,
+    draw,
+    draw_inputs,
+    draw_weight,
+    keep_checkpoints,
+    save,
+    save_layers,
+    seed_of,
+)
+from parity.layer_case import LayerCase, resolve  # noqa: E402
 
 keras.config.set_floatx("float64")
 
-GOLDEN = Path(__file__).resolve().parent / "golden"
-LAYER_RATE = 0.1
 BATCH = 8
-Arrays = dict[str, np.ndarray]
-
-
-def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
-    """Normal numbers that float32 holds exactly, so that both sides start from the same bits."""
-    return (rng.normal(size=shape) * scale).astype("float32").astype("float64")
-
-
-def seed_of(name: str) -> np.random.Generator:
-    """A generator that depends on the case's name alone: adding a case changes no other."""
-    return np.random.default_rng(list(name.encode()))
-
-
-def save(group: str, arrays: dict[str, Arrays]) -> None:
-    flat = {
-        f"{case}/{key}": np.asarray(
-            value, "float32" if np.asarray(value).dtype.kind == "f" else None
-        )
-        for case, items in arrays.items()
-        for key, value in items.items()
-    }
-    for key, value in flat.items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"{group}: {key} is not finite")
-    path = GOLDEN / f"{group}.npz"
-    np.savez_compressed(path, **flat)
-    print(f"{path.name}: {len(arrays)} cases, {path.stat().st_size / 1024:.0f} KiB")
-
-
-def keep_checkpoints(
-    arrays: Arrays,
-    prefix: str,
-    weights: list[np.ndarray],
-    step: Callable[[list, int], list],
-    kept: int | None = None,
-) -> None:
-    """Run `step` from `weights` and keep the first `kept` of them after each of CHECKPOINTS."""
-    for i in range(1, CHECKPOINTS[-1] + 1):
-        weights = step(weights, i - 1)
-        if i in CHECKPOINTS:
-            arrays |= {f"{prefix}w{j}@{i}": np.asarray(w) for j, w in enumerate(weights[:kept])}
-
 
 # Layers.
 
@@ -102,87 +75,96 @@ def translated(case: LayerCase) -> keras.layers.Layer:
     if case.layer == "ThresholdedReLU":
         theta = case.config["theta"]
         return keras.layers.Activation(lambda x: x * (x > theta))
-    given = dict(case.config)
-    if case.layer in ("SimpleRNN", "LSTM", "GRU"):
+    # Keras 3 divides penalties on outputs by the size of the batch.
+    given = resolve(keras, case.config, activity_scale=case.batch)
+    if case.layer in ("SimpleRNN", "LSTM", "GRU", "ConvLSTM2D"):
         given.setdefault("activation", "tanh")
-    if case.layer in ("LSTM", "GRU"):
+    if case.layer in ("LSTM", "GRU", "ConvLSTM2D"):
         given.setdefault("recurrent_activation", "hard_sigmoid")
     if case.layer == "GRU":
-        given["reset_after"] = False
+        given.setdefault("reset_after", False)
     if case.layer == "LeakyReLU":
         given["negative_slope"] = given.pop("alpha")
+    if case.layer == "Embedding":
+        given.pop("input_length", None)
+    if case.layer == "ActivityRegularization":
+        given = {key: value * case.batch for key, value in given.items()}
     if case.inner is not None:
         given["layer"] = translated(case.inner)
     replaced = {"hard_sigmoid": hard_sigmoid, "tanh": tanh}
-    config = {k: replaced.get(v, v) if "activation" in k else v for k, v in given.items()}
+    config = {k: replaced.get(v, v) if k.endswith("activation") else v for k, v in given.items()}
     if case.layer.startswith("AveragePooling"):
         config.setdefault("pool_size", 2)
     return getattr(keras.layers, case.layer)(**config)
 
 
-def initial_weights(rng: np.random.Generator, layer: keras.layers.Layer) -> list[np.ndarray]:
-    weights = []
-    for w in layer.weights:
-        value = draw(rng, tuple(w.shape), 0.4)
-        if w.name == "gamma":
-            value = (1.0 + value).astype("float32").astype("float64")
-        if w.name == "moving_variance":
-            value = (0.5 + np.abs(value)).astype("float32").astype("float64")
-        weights.append(value)
-    return weights
-
-
 def layer_arrays(case: LayerCase) -> Arrays:
     rng = seed_of(case.name)
-    shapes = [(case.batch, *s) for s in case.shapes]
-    if case.vocabulary is None:
-        xs = [draw(rng, s) for s in shapes]
-    else:
-        xs = [rng.integers(0, case.vocabulary, s, dtype="int32") for s in shapes]
-    inputs = [
-        keras.Input(batch_shape=s, dtype=str(x.dtype)) for s, x in zip(shapes, xs, strict=True)
-    ]
+    xs = draw_inputs(rng, case)
+    inputs = [keras.Input(batch_shape=x.shape, dtype=str(x.dtype)) for x in xs]
     layer = translated(case)
-    outputs = layer(inputs if len(inputs) > 1 else inputs[0])
+    shown = [
+        keras.layers.Masking()(i) if masked else i
+        for i, masked in itertools.zip_longest(inputs, case.masked)
+    ]
+    if case.layer == "MultiHeadAttention":
+        outputs = layer(*shown, **case.call)
+    else:
+        outputs = layer(shown if len(shown) > 1 else shown[0], **case.call)
+    chain = [layer]
+    if case.above is not None:
+        chain.append(translated(case.above))
+        outputs = chain[-1](outputs)
     model = keras.Model(inputs, outputs)
-    layer.set_weights(initial_weights(rng, layer))
+    arrays: Arrays = {f"x{i}": x for i, x in enumerate(xs)}
+    weights = [w for layer in chain for w in layer.weights]
+    if case.initializes:
+        arrays |= {f"initial{i}": np.asarray(w) for i, w in enumerate(weights)}
+    for w in weights:
+        w.assign(draw_weight(rng, w.name, tuple(w.shape)))
 
-    trainable = [np.asarray(v) for v in layer.trainable_variables]
+    variables = [v for layer in chain for v in layer.trainable_variables]
+    trainable = [np.asarray(v) for v in variables]
     other = [np.asarray(v) for v in model.non_trainable_variables]
 
     def call(weights, inputs, state, training):
-        return model.stateless_call(weights, state, inputs, training=training)
+        return model.stateless_call(weights, state, inputs, training=training, return_losses=True)
 
     out, vjp = jax.vjp(lambda w, x: call(w, x, other, case.training)[0], trainable, xs)
     cotangent = draw(rng, out.shape)
     dw, dx = vjp(jnp.asarray(cotangent))
-    arrays: Arrays = {f"x{i}": x for i, x in enumerate(xs)}
-    arrays |= {f"w{i}": w for i, w in enumerate(layer.get_weights())}
+    arrays |= {f"w{i}": np.asarray(w) for i, w in enumerate(weights)}
     arrays |= {f"dw{i}": np.asarray(g) for i, g in enumerate(dw)}
     if case.vocabulary is None:
         arrays |= {f"dx{i}": np.asarray(g) for i, g in enumerate(dx)}
     arrays |= {"out": np.asarray(out), "cotangent": cotangent}
-    if trainable:
+    if trainable and not case.random:
         target = arrays["target"] = draw(rng, out.shape)
 
         def loss(weights, state):
-            out, state = call(weights, xs, state, True)
-            return jnp.mean((out - target) ** 2), state
+            out, state, penalties = call(weights, xs, state, True)
+            return jnp.mean((out - target) ** 2) + sum(penalties), state
 
         gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
 
         def step(weights, _):
             now, state = weights[: len(trainable)], weights[len(trainable) :]
             (_, state), g = gradient(now, state)
-            return [w - LAYER_RATE * d for w, d in zip(now, g, strict=True)] + list(state)
+            new = [w - LAYER_RATE * d for w, d in zip(now, g, strict=True)]
+            return [constrained(v, w) for v, w in zip(variables, new, strict=True)] + list(state)
 
         # Keras 3 appends the states of its random generators, which are no weights.
-        keep_checkpoints(arrays, "", trainable + other, step, kept=len(layer.weights))
+        keep_checkpoints(arrays, "", trainable + other, step, kept=len(weights))
     return arrays
 
 
-def layers() -> None:
-    save("layers", {case.name: layer_arrays(case) for case in cases.LAYERS})
+def constrained(variable, value):
+    return value if variable.constraint is None else np.asarray(variable.constraint(value))
+
+
+def layers(only: list[str]) -> None:
+    chosen = [case for case in cases.LAYERS if case.reference == "keras3"]
+    save_layers("layers", chosen, layer_arrays, only)
 
 
 # Losses and metrics.
@@ -295,12 +277,12 @@ def temporal_arrays() -> Arrays:
     return arrays
 
 
-def losses() -> None:
+def losses(only: list[str]) -> None:
     arrays = {name: loss_arrays(name, kind) for name, kind in cases.LOSSES.items()}
     save("losses", arrays | {"temporal": temporal_arrays()})
 
 
-def metrics() -> None:
+def metrics(only: list[str]) -> None:
     arrays = {}
     for name, kind in cases.METRICS.items():
         t, p, _ = loss_data(seed_of(name), kind, (40, 7))
@@ -355,17 +337,32 @@ def train(
     keep_checkpoints(arrays, "", weights, step)
 
 
+def kept_by_keras3(name: str, config: dict[str, Any]) -> bool:
+    """Whether Keras 3 has the optimizer with this meaning."""
+    if "decay" in config:
+        return False
+    if name in ("RMSprop", "Adagrad"):
+        return "epsilon_inside" in config
+    return name != "Nadam"
+
+
 def check_optimizer(name: str, config: dict[str, Any], arrays: Arrays) -> None:
     """Hold a formula against Keras 3's optimizer, where Keras 3 kept the meaning."""
-    if name not in ("SGD", "Adam", "Adamax", "Adadelta"):
+    if not kept_by_keras3(name, config):
         return
-    if {"decay", "clipnorm"} & set(config):
-        return
-    defaults = {"SGD": 0.01, "Adam": 0.001, "Adamax": 0.002, "Adadelta": 1.0}
-    arguments = {"learning_rate": defaults[name]}
-    if name != "SGD":
-        arguments["epsilon"] = 1e-8
-    arguments |= {"learning_rate" if k == "lr" else k: v for k, v in config.items()}
+    parameters = inspect.signature(formulas.OPTIMIZERS[name]).parameters
+    arguments = {"lr": parameters["lr"].default, **config}
+    if "epsilon" in parameters:
+        arguments.setdefault("epsilon", parameters["epsilon"].default)
+    if name == "Adagrad":
+        arguments.setdefault("initial_accumulator_value", 0.0)
+    arguments.pop("epsilon_inside", None)
+    renamed = {
+        "lr": "learning_rate",
+        "clipnorm": "global_clipnorm",
+        "clipnorm_per_variable": "clipnorm",
+    }
+    arguments = {renamed.get(k, k): v for k, v in arguments.items()}
     x, t = arrays["x"], arrays["t"]
     model = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(3)]
@@ -377,7 +374,7 @@ def check_optimizer(name: str, config: dict[str, Any], arrays: Arrays) -> None:
         np.testing.assert_allclose(w, arrays[f"w{i}@{CHECKPOINTS[-1]}"], rtol=1e-5, atol=1e-7)
 
 
-def optimizers() -> None:
+def optimizers(only: list[str]) -> None:
     arrays = {}
     for case, (name, config) in cases.OPTIMIZERS.items():
         arrays[case], weights = network(seed_of(case))
@@ -386,7 +383,7 @@ def optimizers() -> None:
     save("optimizers", arrays)
 
 
-def penalties() -> None:
+def penalties(only: list[str]) -> None:
     """Regularizers and constraints, each on both layers."""
     arrays = {}
     for case, arguments in cases.REGULARIZERS.items():
@@ -419,6 +416,6 @@ def penalties() -> None:
 GROUPS = {f.__name__: f for f in (layers, losses, metrics, optimizers, penalties)}
 
 if __name__ == "__main__":
-    GOLDEN.mkdir(exist_ok=True)
-    for group in sys.argv[1:] or GROUPS:
-        GROUPS[group]()
+    names = [name for name in sys.argv[1:] if name in GROUPS]
+    for group in names or GROUPS:
+        GROUPS[group]([name for name in sys.argv[1:] if name not in GROUPS])

@@ -7,86 +7,98 @@ import pytest
 
 import hornbeam as keras
 from hornbeam import backend as K  # noqa: N812
-from parity.cases import CHECKPOINTS, LAYERS, LayerCase
-from parity.comparing import assert_close, assert_weights, golden, numbered
+from parity.building import COMPARED, Built, arrays_of, build, named
+from parity.cases import CHECKPOINTS
+from parity.comparing import assert_close, assert_weights, numbered
 
 RATE = 0.1
-CASES = [pytest.param(case, id=case.name) for case in LAYERS]
-TRAINED = [
-    pytest.param(case, id=case.name) for case in LAYERS if "w0@1" in golden("layers", case.name)
-]
+CASES = [pytest.param(case, id=case.name) for case in COMPARED]
+INFERENCE = [pytest.param(case, id=case.name) for case in COMPARED if not case.training]
+INDEPENDENT = [param for param in INFERENCE if not param.values[0].stateful]
+STATEFUL = [pytest.param(case, id=case.name) for case in COMPARED if case.calls > 1]
+INITIALIZED = [pytest.param(case, id=case.name) for case in COMPARED if case.initializes]
+TRAINED = [pytest.param(case, id=case.name) for case in COMPARED if "w0@1" in arrays_of(case)]
 
 
-def make(case: LayerCase):
-    """The case's layer, and the one it wraps."""
-    wrapped = () if case.inner is None else (make(case.inner),)
-    return getattr(keras.layers, case.layer)(*wrapped, **case.config)
-
-
-def build(case: LayerCase):
-    """The case's layer with the reference's weights, called on inputs of its shapes."""
-    arrays = golden("layers", case.name)
-    dtype = "float32" if case.vocabulary is None else "int32"
-    inputs = [keras.layers.Input(shape=s, dtype=dtype) for s in case.shapes]
-    layer = make(case)
-    outputs = layer(inputs if len(inputs) > 1 else inputs[0])
-    layer.set_weights(numbered(arrays, "w"))
-    return inputs, layer, outputs, arrays
+def assert_all_close(actual, expected, what):
+    assert len(actual) == len(expected)
+    for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        assert_close(a, e, f"{what} {i}")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_and_gradients(case):
-    inputs, layer, outputs, arrays = build(case)
-    cotangent = K.placeholder(shape=arrays["cotangent"].shape)
-    sources = list(layer.trainable_weights)
+    built, arrays = build(case)
+    batch = case.batch if case.stateful else None
+    shapes = [(batch, *out.shape[1:]) for out in named(arrays, "out")]
+    assert [K.int_shape(y) for y in built.outputs] == shapes
+    assert built.layers[-1].output_shape == (shapes if len(shapes) > 1 else shapes[0])
+    weighting = [K.placeholder(shape=c.shape) for c in named(arrays, "cotangent")]
+    total = sum(K.sum(y * c) for y, c in zip(built.outputs, weighting, strict=True))
+    sources = list(built.model.trainable_weights)
     expected = numbered(arrays, "dw")
     if case.vocabulary is None:
-        sources = inputs + sources
+        sources = built.inputs + sources
         expected = numbered(arrays, "dx") + expected
-    gradients = K.gradients(K.sum(outputs * cotangent), sources)
-    function = K.function([*inputs, cotangent, K.learning_phase()], [outputs, *gradients])
-    results = function([*numbered(arrays, "x"), arrays["cotangent"], int(case.training)])
-    assert_close(results[0], arrays["out"], "output")
-    assert len(results) == 1 + len(expected)
-    for i, (actual, wanted) in enumerate(zip(results[1:], expected, strict=True)):
-        assert_close(actual, wanted, f"gradient {i}")
+    gradients = K.gradients(total, sources)
+    built.reset()
+    fed = [*built.inputs, *weighting, K.learning_phase()]
+    function = K.function(fed, [*built.outputs, *gradients])
+    cotangents = named(arrays, "cotangent")
+    results = function([*numbered(arrays, "x"), *cotangents, int(case.training)])
+    count = len(built.outputs)
+    assert_all_close(results[:count], named(arrays, "out"), "output")
+    assert_all_close(results[count:], expected, "gradient")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_output_shape_is_inferred(case):
-    _, layer, _, arrays = build(case)
-    assert layer.output_shape == (None, *arrays["out"].shape[1:])
-
-
-@pytest.mark.parametrize("case", [c for c in CASES if not c.values[0].training])
+@pytest.mark.parametrize("case", INFERENCE)
 def test_predict(case):
-    inputs, _, outputs, arrays = build(case)
-    model = keras.models.Model(inputs, outputs)
+    built, arrays = build(case)
     xs = numbered(arrays, "x")
-    for batch_size in (32, 3):
-        result = model.predict(xs if len(xs) > 1 else xs[0], batch_size=batch_size)
-        assert result.dtype == np.float32
-        assert_close(result, arrays["out"], f"prediction in batches of {batch_size}")
+    for batch_size in (case.batch,) if case.stateful else (32, 3):
+        built.reset()
+        results = built.predict(xs, batch_size)
+        assert all(result.dtype == np.float32 for result in results)
+        assert_all_close(results, named(arrays, "out"), f"in batches of {batch_size}: output")
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.values[0].training])
+@pytest.mark.parametrize("case", STATEFUL)
+def test_a_state_goes_on_from_batch_to_batch(case):
+    built, arrays = build(case)
+    xs = numbered(arrays, "x")
+    for _ in range(2):
+        built.reset()
+        assert_all_close(built.predict(xs, case.batch), named(arrays, "out"), "output")
+        for call in range(2, case.calls + 1):
+            expected = named(arrays, f"call{call}_out")
+            assert_all_close(built.predict(xs, case.batch), expected, f"call {call}: output")
+
+
+@pytest.mark.parametrize("case", INDEPENDENT)
 def test_a_sample_does_not_depend_on_its_batch(case):
     """One sample alone, and none at all."""
-    inputs, _, outputs, arrays = build(case)
-    function = K.function([*inputs, K.learning_phase()], [outputs])
+    built, arrays = build(case)
+    function = K.function([*built.inputs, K.learning_phase()], built.outputs)
     for samples in (1, 0):
         xs = [x[:samples] for x in numbered(arrays, "x")]
-        (result,) = function([*xs, 0])
-        assert_close(result, arrays["out"][:samples], f"output of {samples} samples")
+        expected = [y[:samples] for y in named(arrays, "out")]
+        assert_all_close(function([*xs, 0]), expected, f"of {samples} samples: output")
+
+
+@pytest.mark.parametrize("case", INITIALIZED)
+def test_weights_begin_with_what_their_initializers_give(case):
+    expected = numbered(arrays_of(case), "initial")
+    assert_all_close(Built(case).model.get_weights(), expected, "weight")
 
 
 @pytest.mark.parametrize("case", TRAINED)
 def test_weights_while_training(case):
-    inputs, _, outputs, arrays = build(case)
-    model = keras.models.Model(inputs, outputs)
+    built, arrays = build(case)
+    model = built.model
     model.compile(keras.optimizers.SGD(lr=RATE), "mse")
-    xs = numbered(arrays, "x")
+    built.reset()
+    xs, targets = numbered(arrays, "x"), named(arrays, "target")
     for step in range(1, CHECKPOINTS[-1] + 1):
-        model.train_on_batch(xs, arrays["target"])
+        model.train_on_batch(xs, targets)
         if step in CHECKPOINTS:
             assert_weights(model, arrays, step)
