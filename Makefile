@@ -25,7 +25,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check lint test-fast test-rust bench bench-peers bench-collective wheel clean
+.PHONY: help demo test check lint test-fast test-rust bench bench-peers bench-collective bench-ray wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-18s%s\n", $$1, $$2}'
@@ -60,7 +60,7 @@ $(PEERS)/.created: .ci/prerequisites
 	    || echo 'torch for CPU cannot be had here: the benches leave Keras 3 on torch out'
 	touch $@
 
-demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2 trains it on two)
+demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2: on two, with the same bits)
 	$(if $(WORKERS),HORNBEAM_WORKERS=$(WORKERS)) $(BIN)/python examples/digits.py
 
 test: test-rust $(VENV)/.ray ## Every test, Rust and Python, fast and slow
@@ -92,6 +92,9 @@ bench-peers: $(VENV)/.built $(PEERS)/.created ## Time the workloads under hornbe
 
 bench-collective: ## Time the all-reduce over loopback, beside gloo if .venv-peers has torch
 	$(PYTHON) tests/bench/collective.py $(if $(wildcard $(PEERS)/bin/python),--peer $(PEERS)/bin/python)
+
+bench-ray: $(VENV)/.built $(VENV)/.ray ## Time from fit to its first step on Ray workers, cold and warm
+	$(BIN)/python tests/bench/first_step.py
 
 wheel: $(VENV)/.created ## Build a release wheel into dist/
 	$(BIN)/maturin build --release --out dist

@@ -18,7 +18,8 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def cluster():
-    ray.init(num_cpus=8, include_dashboard=False, logging_level="error", log_to_driver=False)
+    options = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
+    ray.init(address="local", num_cpus=8, **options)
     yield
     ray.shutdown()
 

@@ -25,7 +25,8 @@ TARGETS = (ROWS[:, :2] * 0.5 + 0.1).astype("float32")
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
+    options = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
+    ray.init(address="local", num_cpus=4, **options)
     yield
     ray.shutdown()
 

@@ -37,7 +37,8 @@ Y = np.eye(3, dtype="float32")[np.random.RandomState(1).randint(0, 3, 400)]
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
+    options = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
+    ray.init(address="local", num_cpus=4, **options)
     yield
     ray.shutdown()
 
@@ -317,7 +318,7 @@ def test_backups_go_on_with_other_workers(tmp_path):
 
 
 def test_too_few_cpus_are_an_error():
-    with pytest.raises(RuntimeError, match="9 workers of 1 CPUs were asked for.*has 4 CPUs"):
+    with pytest.raises(RuntimeError, match="9 workers of 1 CPUs were asked for.*has 4 CPUs.*fewer"):
         DataParallel(9, start_timeout=3).strategy()
 
 

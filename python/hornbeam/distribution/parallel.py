@@ -25,8 +25,9 @@ class DataParallel:
         cpus_per_worker: CPUs, and threads, of each; by default 1.
         shards: number of logical shards, a power of two; by default the smallest that gives each
             of the most workers one.
-        address: the Ray cluster's address; by default the one that `ray.init` has connected to,
-            that of the environment variable RAY_ADDRESS, or a cluster that is started here.
+        address: the Ray cluster's address, 'auto' for the one that was started on this machine; by
+            default the one that `ray.init` has connected to, that of the environment variable
+            RAY_ADDRESS, or a cluster of its own that is started here.
         placement: 'PACK' workers on few nodes or 'SPREAD' them (or Ray's 'STRICT_...').
         synchronized: whether batch normalisation uses statistics of the whole batch instead of each
             shard's.
@@ -68,6 +69,7 @@ class DataParallel:
             )
         self.minimum, self.maximum = pair
         self.initial = self.minimum if isinstance(workers, (tuple, list)) else self.maximum
+        self._fixed = not isinstance(workers, (tuple, list))
         self.cpus_per_worker = cpus_per_worker
         self.shards = shards
         self.address = address
@@ -77,6 +79,10 @@ class DataParallel:
         self.check_kernels = check_kernels
         self._strategy: Any = None
         self._finalizer: Any = None
+
+    def __repr__(self) -> str:
+        workers = self.maximum if self._fixed else (self.minimum, self.maximum)
+        return f"DataParallel(workers={workers}, shards={self.logical_shards})"
 
     @property
     def logical_shards(self) -> int:

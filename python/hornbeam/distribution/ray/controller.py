@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,8 +25,14 @@ from .coordinator import Coordinator
 from .orders import Order, Progress, Settings, Task
 from .worker import HornbeamWorker
 
+# Seconds in which a cluster's head has to accept a connection.
+_REACH = 5.0
+# Seconds after which a user is told why training has not begun.
+_SILENT_START = 10.0
 # Seconds between two looks at which workers there are.
 _LOOK = 0.25
+
+_LOG = logging.getLogger("hornbeam")
 
 
 class WorkersLostError(RuntimeError):
@@ -122,14 +130,19 @@ class Crew:
     def _connect(self) -> None:
         if ray.is_initialized():
             return
-        address = self.distribution.address or os.environ.get("RAY_ADDRESS")
-        options: dict[str, Any] = {"log_to_driver": True, "logging_level": "warning"}
-        if address:
+        # Warnings at Ray's start would come between the user and the progress bar.
+        options: dict[str, Any] = {"log_to_driver": True, "logging_level": "error"}
+        address, origin = self.distribution.address, "address="
+        if not address:
+            address, origin = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS="
+        if address and address != "local":
+            _check_reachable(address, f"{origin}{address}")
             ray.init(address=address, **options)
             return
         # A machine with fewer cores than workers still runs all of them.
         cpus = self.distribution.threads() * self.distribution.maximum
-        ray.init(num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False, **options)
+        cpus = max(cpus, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
 
     def _spawn(self) -> None:
         """Start a worker: in the placement group while it has room, anywhere else beyond."""
@@ -154,22 +167,33 @@ class Crew:
 
     def _start(self) -> None:
         """Wait until the first generation has been formed."""
-        deadline = time.monotonic() + self.distribution.start_timeout
-        needed = self.distribution.initial
-        while len(self._status["members"]) < min(needed, self.distribution.maximum):
+        began = time.monotonic()
+        patience = self.distribution.start_timeout
+        told = False
+        while len(self._status["members"]) < self.distribution.initial:
             self.look(force=True)
-            if time.monotonic() > deadline:
-                running = sum(m.entered for m in self.members.values())
-                resources = ray.cluster_resources()
+            waited = time.monotonic() - began
+            if waited > patience:
+                shortage = self._shortage()
                 self.close()
                 raise WorkersLostError(
-                    f"{needed} workers of {self._settings.threads} CPUs were asked for, {running} "
-                    f"could be started within {self.distribution.start_timeout:g} seconds. The "
-                    f"cluster has {resources.get('CPU', 0):g} CPUs on "
-                    f"{len(ray.nodes())} nodes; ask for fewer workers, or for fewer CPUs with "
-                    "cpus_per_worker, or start more nodes."
+                    f"Workers are missing after {patience:g} seconds: {shortage}. Ask for fewer "
+                    "workers, or for fewer CPUs with cpus_per_worker; start more nodes; or end "
+                    "what holds the CPUs, as another DataParallel with its close()."
                 )
+            if waited > _SILENT_START and not told:
+                told = True
+                _LOG.warning("Still waiting: %s.", self._shortage())
             time.sleep(0.005)
+
+    def _shortage(self) -> str:
+        total, free = ray.cluster_resources(), ray.available_resources()
+        running = sum(m.entered for m in self.members.values())
+        return (
+            f"{self.distribution.initial} workers of {self._settings.threads} CPUs were asked for, "
+            f"{running} could be started; the cluster has {total.get('CPU', 0):g} CPUs on "
+            f"{len(ray.nodes())} nodes, of which {free.get('CPU', 0):g} are free"
+        )
 
     def look(self, force: bool = False) -> None:
         """Let new workers in and replace lost ones.
@@ -365,6 +389,26 @@ class Crew:
         with contextlib.suppress(Exception):
             ray.kill(self.coordinator, no_restart=True)
             remove_placement_group(self._group)
+
+
+def _check_reachable(address: str, given: str) -> None:
+    """Find out soon whether somebody listens at a cluster's address; Ray tries for minutes.
+
+    Raises:
+        ConnectionError: when nobody does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        # "auto", or something that Ray itself understands.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"No Ray cluster answers at {host}:{port} ({given}): {error}. Start its head there "
+            f"(ray start --head --port={port}), correct the address, or leave it out to train on "
+            "a cluster that is started here."
+        ) from None
 
 
 def _cause(error: Any, name: str) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ class RayStrategy:
         self._behind = False
         self._sent: dict[int, tuple[Any, Any]] = {}
         self._keeping = 0
+        # Two threads of the driver take turns.
+        self._turn = threading.RLock()
         self._open: TrainingRun | None = None
         self._latest: TrainingRun | None = None
 
@@ -61,6 +64,10 @@ class RayStrategy:
 
     def step(self, program: Program, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Run one batch; return all outputs."""
+        with self._turn:
+            return self._step(program, arrays)
+
+    def _step(self, program: Program, arrays: Sequence[np.ndarray]) -> list[Any]:
         if not isinstance(program, ShardedProgram):
             self.fetch()
             return self._local.step(program, arrays)
@@ -102,18 +109,19 @@ class RayStrategy:
     @contextlib.contextmanager
     def fitting(self) -> Any:
         """Inside the block, arrays are sent once, and weights stay on the workers."""
-        self._keeping += 1
-        try:
-            yield
-        except WorkersLostError:
-            self._behind, self._open = False, None
-            raise
-        finally:
-            self._keeping -= 1
-            if not self._keeping:
-                self._sent.clear()
-                self.close_open()
-                self.fetch()
+        with self._turn:
+            self._keeping += 1
+            try:
+                yield
+            except WorkersLostError:
+                self._behind, self._open = False, None
+                raise
+            finally:
+                self._keeping -= 1
+                if not self._keeping:
+                    self._sent.clear()
+                    self.close_open()
+                    self.fetch()
 
     def step_samples(self, samples: int) -> int:
         """Return the samples of the latest step: all are given here."""
@@ -122,6 +130,10 @@ class RayStrategy:
     def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
         """Return the sums: they are those of all batches."""
         return sums
+
+    def turn(self) -> Any:
+        """Return what keeps the driver's other threads from giving orders meanwhile."""
+        return self._turn
 
     def number_of(self, program: Program) -> int:
         """Return the number that the workers know a program by."""
@@ -396,11 +408,12 @@ class InferenceRun:
         """Run all batches."""
         if self._results is not None:
             return 0
-        while self._results is None:
-            try:
-                self._results = self._infer()
-            except StateLostError:
-                self._strategy.forget()
+        with self._strategy.turn():
+            while self._results is None:
+                try:
+                    self._results = self._infer()
+                except StateLostError:
+                    self._strategy.forget()
         self.steps_done, self.samples_done = self.steps, self._count
         return self.steps
 
