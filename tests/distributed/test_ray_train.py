@@ -1,5 +1,7 @@
 """The front to Ray Train: what its users know works, and bits do not depend on the workers."""
 
+import contextlib
+import io
 import os
 
 import numpy as np
@@ -97,7 +99,11 @@ def test_fit_in_a_train_function_has_the_bits_of_one_worker(tmp_path):
             # Random numbers that one worker alone draws do no harm: rank 0's count.
             np.random.rand(7)
             model.set_weights([w + 1 for w in model.get_weights()])
-        history = model.fit(rows, targets, batch_size=24, epochs=3, verbose=0, validation_split=0.1)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            history = model.fit(rows, targets, batch_size=24, epochs=3, validation_split=0.1)
+        # One worker draws the progress bar.
+        assert ("Epoch 3/3" in shown.getvalue()) == (train.get_context().get_world_rank() == 0)
         loss = model.evaluate(rows, targets, verbose=0)
         logs = [history.history[key] for key in sorted(history.history)]
         write(config, [*model.get_weights(), model.predict(rows), np.asarray(loss), *logs])
@@ -111,6 +117,25 @@ def test_fit_in_a_train_function_has_the_bits_of_one_worker(tmp_path):
         for rank in range(1, workers):
             assert same(written(folder, rank), results[workers])
     assert same(results[1], results[2]) and same(results[1], results[3])
+
+
+def test_local_mode(tmp_path):
+    """Without workers, the train function runs here, without a group."""
+    build, _ = tools()
+    trained = []
+
+    def function(config):
+        from hornbeam.distribution import ReportCheckpointCallback
+
+        trained.append(build())
+        callbacks = [ReportCheckpointCallback(metrics="loss")]
+        trained[0].fit(ROWS, TARGETS, verbose=0, epochs=1, callbacks=callbacks)
+
+    result = run(function, 0, tmp_path, {})
+    alone = build()
+    history = alone.fit(ROWS, TARGETS, verbose=0, epochs=1)
+    assert same(trained[0].get_weights(), alone.get_weights())
+    assert result.metrics == {"loss": history.history["loss"][0]}
 
 
 def test_a_restart_goes_on_from_the_checkpoint(tmp_path):

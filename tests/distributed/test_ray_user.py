@@ -151,6 +151,43 @@ def test_threads_of_the_driver_take_turns(crews):
         assert np.array_equal(model.get_weights()[0], expected.get_weights()[0])
 
 
+def test_a_lost_worker_is_told_of(crews, caplog):
+    crew = crews[1].strategy().crew
+    victim = crew.describe()[1]
+    model = build()
+    model.fit(X, Y, verbose=0, epochs=1, distribution=crews[1])
+    os.kill(victim["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while not caplog.messages and time.monotonic() < deadline:
+        model.fit(X, Y, verbose=0, epochs=20, distribution=crews[1])
+    (message,) = caplog.messages
+    assert f"worker {victim['name']} was lost (" in message and "SIGKILL" in message
+    crew.describe()
+
+
+def test_a_crew_that_only_dies_is_given_up(monkeypatch):
+    from hornbeam.distribution.ray import losses
+
+    monkeypatch.setattr(losses, "cause_of_death", lambda handle: "by a test")
+    kept = losses.Losses(limit=3)
+    kept.stepped(7, 10)
+    for name in "abc":
+        assert kept.verdict() is None
+        kept.note(name, None, "its process is gone")
+        # Steps that are done again after a loss are no progress.
+        kept.stepped(7, 9)
+    assert "worker c was lost (its process is gone; by a test)" in kept.verdict()
+    kept.stepped(7, 11)
+    assert kept.verdict() is None
+    kept.note("d", None, "")
+    kept.stepped(8, 0)
+    assert kept.verdict() is None
+    low = "Task was killed due to the node running low on memory."
+    assert losses.summary(low) == "Ray ended it since its node ran low on memory"
+    assert losses.summary("Worker exit detail: It was asked to. More.") == "It was asked to"
+    assert losses.summary("nothing of the kind") == ""
+
+
 def test_threads_of_a_worker(cluster):
     with DataParallel(1, cpus_per_worker=2, shards=2) as one:
         described = one.strategy().crew.describe()

@@ -136,6 +136,9 @@ def prepare_callbacks(
     for callback in result:
         callback.validation_data = validation_data
     result.set_model(getattr(model, "callback_model", None) or model)
+    if not getattr(get_strategy(), "shows_progress", True):
+        # Another process of the group shows what is the same here.
+        params = {**params, "verbose": 0}
     result.set_params(params)
     model.stop_training = False
     return result

@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import (
 
 from ..parallel import DataParallel
 from .coordinator import Coordinator
+from .losses import Losses
 from .orders import Order, Progress, Settings, Task
 from .worker import HornbeamWorker
 
@@ -85,6 +86,7 @@ class Crew:
         self._programs: dict[int, Any] = {}
         self._orders: dict[int, Order] = {}
         self.members: dict[str, Member] = {}
+        self.losses = Losses(max(8, 3 * distribution.maximum))
         self._looked = 0.0
         self._losses_of_all = 0
         self._status: dict[str, Any] = {
@@ -209,9 +211,12 @@ class Crew:
         self._status = self._ask_status()
         for name in list(self.members):
             if name in self._status["fenced"]:
+                self.losses.note(name, self.members[name].handle, self._status["fenced"][name])
                 self._discard(name)
         while len(self.members) < self.distribution.maximum:
             self._spawn()
+        if verdict := self.losses.verdict():
+            raise WorkersLostError(verdict)
         if self._status["failure"]:
             raise WorkersLostError(self._status["failure"])
         if self._status["problem"]:
@@ -255,6 +260,7 @@ class Crew:
             except ray.exceptions.RayActorError as error:
                 if "__init__" in str(error) or isinstance(getattr(error, "cause", None), Exception):
                     raise
+                self.losses.note(member.name, member.handle, "it did not start")
                 self._discard(member.name)
                 continue
             self._tell_coordinator("register", member.name, [member.handle])

@@ -36,6 +36,10 @@ class MemberStrategy(ShardedStrategy):
         group: the group, formed.
         own_batches: whether batches that come one by one are each process' own; else all processes
             give the same ones.
+
+    Attributes:
+        shards: the number of logical shards.
+        shows_progress: whether this process draws the progress bar.
     """
 
     def __init__(self, group: K.Group, own_batches: bool = True) -> None:
@@ -44,6 +48,7 @@ class MemberStrategy(ShardedStrategy):
         self._own_batches = own_batches
         self._agreed: dict[int, Program] = {}
         self._samples = 0
+        self.shows_progress = group.rank == 0
 
     @contextlib.contextmanager
     def fitting(self) -> Iterator[None]:

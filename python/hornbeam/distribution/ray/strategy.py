@@ -343,7 +343,9 @@ class TrainingRun:
 
     def _take(self, now: Progress) -> None:
         self._now = now
-        self._program.function.core.step = self._first_step + self.steps_done
+        step = self._first_step + self.steps_done
+        self._program.function.core.step = step
+        self._strategy.crew.losses.stepped(id(self._program), step)
 
     def close(self) -> None:
         """End the pass, if it has not ended, after the step that a worker has finished last."""
