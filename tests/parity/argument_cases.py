@@ -102,6 +102,48 @@ def _weighted() -> list[LayerCase]:
     return cases
 
 
+def _constraints() -> list[LayerCase]:
+    """Norms over the axes that mean one filter, one word, one unit."""
+    two = {"filters": 3, "kernel_size": 2}
+    return [
+        plain(
+            "conv2d_max_norm",
+            "Conv2D",
+            (4, 3, 2),
+            **two,
+            kernel_constraint=("MaxNorm", {"max_value": 0.6, "axis": [0, 1, 2]}),
+            bias_constraint=("NonNeg", {}),
+        ),
+        plain(
+            "conv1d_unit_norm",
+            "Conv1D",
+            (5, 2),
+            **two,
+            kernel_constraint=("UnitNorm", {"axis": [0, 1]}),
+        ),
+        plain(
+            "lstm_constraints",
+            "LSTM",
+            (3, 2),
+            units=3,
+            kernel_constraint=("NonNeg", {}),
+            recurrent_constraint=("UnitNorm", {"axis": 1}),
+            bias_constraint=("MaxNorm", {"max_value": 0.5}),
+        ),
+        LayerCase(
+            "embedding_unit_norm",
+            "Embedding",
+            ((4,),),
+            {
+                "input_dim": 7,
+                "output_dim": 3,
+                "embeddings_constraint": ("UnitNorm", {"axis": 1}),
+            },
+            vocabulary=7,
+        ),
+    ]
+
+
 def _convolutions() -> list[LayerCase]:
     one, two = {"filters": 4, "kernel_size": 3}, {"filters": 4, "kernel_size": (3, 2)}
     three = {"filters": 3, "kernel_size": (2, 3, 2)}
@@ -143,6 +185,7 @@ def _convolutions() -> list[LayerCase]:
             use_bias=False,
         ),
         plain("conv2d_transpose_first_same", "Conv2DTranspose", (2, 3, 4), **two, **FIRST, **SAME),
+        *_output_padding(),
         plain("depthwise", "DepthwiseConv2D", (5, 4, 3), **depth),
         plain("depthwise_same", "DepthwiseConv2D", (5, 4, 3), **depth, **SAME, depth_multiplier=2),
         plain("depthwise_stride", "DepthwiseConv2D", (6, 5, 2), **depth, strides=2),
@@ -180,6 +223,40 @@ def _convolutions() -> list[LayerCase]:
             use_bias=False,
         ),
         *_local(one, two),
+    ]
+
+
+def _output_padding() -> list[LayerCase]:
+    rows: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
+        ("1d", "Conv1DTranspose", (4, 2), {"kernel_size": 3, "strides": 2, "output_padding": 1}),
+        (
+            "2d",
+            "Conv2DTranspose",
+            (3, 4, 2),
+            {"kernel_size": (3, 2), "strides": (3, 2), "output_padding": (2, 0)},
+        ),
+        (
+            "2d_same",
+            "Conv2DTranspose",
+            (3, 4, 2),
+            {"kernel_size": (3, 2), "strides": (3, 2), "output_padding": (1, 1), **SAME},
+        ),
+        (
+            "2d_same_none",
+            "Conv2DTranspose",
+            (3, 4, 2),
+            {"kernel_size": 3, "strides": 2, "output_padding": 0, **SAME},
+        ),
+    )
+    return [
+        LayerCase(
+            f"output_padding_{name}",
+            layer,
+            (shape,),
+            {"filters": 3, **config},
+            reference="tf_keras",
+        )
+        for name, layer, shape, config in rows
     ]
 
 
@@ -341,6 +418,7 @@ def _attention() -> list[LayerCase]:
 
 ARGUMENTS: tuple[LayerCase, ...] = (
     *_weighted(),
+    *_constraints(),
     *_convolutions(),
     *_pools(),
     *_reshaping(),

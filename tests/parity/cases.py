@@ -26,6 +26,11 @@ ACTIVATIONS = (
     "sigmoid",
     "hard_sigmoid",
     "linear",
+    "selu",
+    "gelu",
+    "swish",
+    "relu6",
+    "exponential",
 )
 
 

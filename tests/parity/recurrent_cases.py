@@ -150,6 +150,12 @@ def _convolutional() -> list[LayerCase]:
             recurrent_activation="sigmoid",
             use_bias=False,
         ),
+        _tf(
+            "conv_lstm_initial_state",
+            layer,
+            (shape, (4, 5, 3), (4, 5, 3)),
+            {**base, "padding": "same"},
+        ),
         _tf("conv_lstm_state", layer, (shape,), {**base, "return_state": True}),
         _tf("conv_lstm_stateful", layer, (shape,), {**kept, "return_sequences": True}, calls=3),
         _tf(

@@ -1,4 +1,4 @@
-"""Every argument of every layer is held against a reference by some case."""
+"""Every argument of every layer, and every loss, optimizer and so on, has some case."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from python.layers.every_layer import OWN, cases_of, parts_of, public_layers
 
 import hornbeam as keras
 from parity.building import make
+from parity.cases import ACTIVATIONS, CONSTRAINTS, LOSSES, METRICS, OPTIMIZERS, REGULARIZERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Keras 1")
 
@@ -31,7 +32,7 @@ WITHOUT_CASE = {
         "ConvLSTM2D",
         "unroll",
     ): "changes nothing: tests/python/layers/test_convolutional_recurrent.py",
-    ("ConvLSTM2D", "implementation"): "chooses the random masks of the gates",
+    ("ConvLSTM2D", "implementation"): "as unroll",
     ("SeparableConv1D", "kernel_initializer"): "refused where it would have no effect",
     ("SeparableConv1D", "kernel_regularizer"): "refused",
     ("SeparableConv1D", "kernel_constraint"): "refused",
@@ -125,3 +126,72 @@ def test_reasons_are_of_arguments_without_cases():
         else:
             assert not exercised(LAYERS[layer], argument, known[layer, argument])
     assert set(WITHOUT_REFERENCE) == {case.layer for case in OWN}
+
+
+def functions_of(module) -> dict[str, object]:
+    """The functions that a module defines, under their own names."""
+    found = [getattr(module, name) for name in dir(module) if not name.startswith("_")]
+    own = [f for f in found if inspect.isfunction(f) and f.__module__ == module.__name__]
+    return {f.__name__: f for f in own}
+
+
+def classes_in(module, base: type) -> list[type]:
+    """The classes that a module has, in the order of their names."""
+    found = {c for _, c in inspect.getmembers(module, inspect.isclass)}
+    classes = [c for c in found if issubclass(c, base) and c is not base]
+    return sorted(classes, key=lambda c: c.__name__)
+
+
+def first_parameters(function) -> list[str]:
+    return list(inspect.signature(function).parameters)[:2]
+
+
+def test_every_loss_and_metric_is_compared():
+    scores = {
+        name
+        for module in (keras.losses, keras.metrics)
+        for name, function in functions_of(module).items()
+        if first_parameters(function) == ["y_true", "y_pred"]
+    }
+    assert scores == {*LOSSES, *METRICS}
+
+
+def test_every_activation_is_compared():
+    activations = {
+        name
+        for name, function in functions_of(keras.activations).items()
+        if first_parameters(function)[:1] == ["x"]
+    }
+    assert activations == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("cls", classes_in(keras.optimizers, keras.optimizers.Optimizer))
+def test_every_argument_of_an_optimizer_has_a_case(cls):
+    given = [config for name, config in OPTIMIZERS.values() if name == cls.__name__]
+    assert given, f"{cls.__name__} has no case"
+    if cls is keras.optimizers.AdamW:
+        # The others are handed on to Adam.
+        assert any("weight_decay" in config for config in given)
+        return
+    arguments = [
+        parameter.name
+        for base in cls.__mro__
+        if base is not keras.optimizers.Optimizer and "__init__" in vars(base)
+        for parameter in list(inspect.signature(base.__init__).parameters.values())[1:]
+        if parameter.default is not parameter.empty
+    ]
+    for argument in {*arguments, "clipnorm", "clipvalue"}:
+        assert any(argument in config for config in given), argument
+
+
+@pytest.mark.parametrize(
+    ("module", "base", "table"),
+    [
+        (keras.regularizers, keras.regularizers.Regularizer, REGULARIZERS),
+        (keras.constraints, keras.constraints.Constraint, CONSTRAINTS),
+    ],
+)
+def test_every_penalty_and_constraint_is_compared(module, base, table):
+    compared = {name for row in table.values() for name, _ in row.values()}
+    # L1 and L2 are L1L2 with one factor.
+    assert {c.__name__ for c in classes_in(module, base)} - {"L1", "L2"} == compared

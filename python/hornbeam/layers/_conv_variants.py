@@ -54,6 +54,30 @@ def _refuse_kernel(layer: Any, *roles: str) -> None:
             )
 
 
+def _output_padding(layer: Any, value: Any) -> tuple[int, ...] | None:
+    """Check what is added to the shortest lengths that transposed convolutions give.
+
+    Raises:
+        ValueError: where it is not less than the stride, or no output has that length.
+    """
+    if value is None:
+        return None
+    sizes = conv_utils.normalize_tuple(value, layer.rank, "output_padding")
+    kind = type(layer).__name__
+    for size, stride, window in zip(sizes, layer.strides, layer.kernel_size, strict=True):
+        if not 0 <= size < stride:
+            raise ValueError(
+                f"{kind}: `output_padding` must be at least 0 and less than the strides, got "
+                f"{sizes} with strides {layer.strides}"
+            )
+        if layer.padding == "same" and window % 2 == 0 and size == 0:
+            raise ValueError(
+                f"{kind}: with 'same' padding and a window of even length {window} no output is "
+                "shorter than that of `output_padding` 1; give at least 1, or None"
+            )
+    return sizes
+
+
 def _row_axis(layer: Any) -> int:
     """Return where the axis of rows goes to make an image of a sequence."""
     return 2 if layer.data_format == "channels_first" else 1
@@ -82,6 +106,8 @@ class Conv2DTranspose(Conv2D):
         activity_regularizer: penalty on the output.
         kernel_constraint: constraint on the kernel.
         bias_constraint: constraint on the bias.
+        output_padding: how much longer each axis of the output is than the shortest that the window
+            gives, an integer or two, less than the strides; None for the usual length.
         **kwargs: the keywords of `Layer`.
     """
 
@@ -102,6 +128,7 @@ class Conv2DTranspose(Conv2D):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        output_padding: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -122,13 +149,20 @@ class Conv2DTranspose(Conv2D):
             **kwargs,
         )
         _refuse(self, "groups", "dilation_rate")
+        self.output_padding = _output_padding(self, output_padding)
 
     def _kernel_shape(self, channels: int) -> tuple[int, ...]:
         return (*self.kernel_size, self.filters, channels)
 
     def _lengths(self, sizes: Any) -> list[Any]:
         return [
-            conv_utils.deconv_length(size, self.strides[i], self.kernel_size[i], self.padding)
+            conv_utils.deconv_length(
+                size,
+                self.strides[i],
+                self.kernel_size[i],
+                self.padding,
+                None if self.output_padding is None else self.output_padding[i],
+            )
             for i, size in enumerate(sizes)
         ]
 
@@ -152,6 +186,8 @@ class Conv2DTranspose(Conv2D):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dilation_rate"]
+        if self.output_padding is not None:
+            config["output_padding"] = self.output_padding
         return config
 
 
@@ -274,6 +310,8 @@ class Conv1DTranspose(Conv1D):
         kernel_size: length of the window, an integer or a sequence of one.
         strides: step between windows in the output, an integer or a sequence of one.
         padding: 'valid' or 'same'.
+        output_padding: how much longer the output is than the shortest that the window gives, an
+            integer less than the stride; None for the usual length.
         **kwargs: the other arguments of `Conv1D`, without `dilation_rate` and `groups`.
     """
 
@@ -283,10 +321,12 @@ class Conv1DTranspose(Conv1D):
         kernel_size: Any,
         strides: Any = 1,
         padding: str = "valid",
+        output_padding: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides=strides, padding=padding, **kwargs)
         _refuse(self, "groups", "dilation_rate")
+        self.output_padding = _output_padding(self, output_padding)
         if self.padding == "causal":
             raise ValueError("Conv1DTranspose: `padding` must be 'valid' or 'same', got 'causal'")
 
@@ -294,7 +334,10 @@ class Conv1DTranspose(Conv1D):
         return (*self.kernel_size, self.filters, channels)
 
     def _length(self, steps: Any) -> Any:
-        return conv_utils.deconv_length(steps, self.strides[0], self.kernel_size[0], self.padding)
+        more = None if self.output_padding is None else self.output_padding[0]
+        return conv_utils.deconv_length(
+            steps, self.strides[0], self.kernel_size[0], self.padding, more
+        )
 
     def _convolve(self, inputs: Any) -> Any:
         known, sizes = K.int_shape(inputs), K.shape(inputs)
@@ -322,6 +365,8 @@ class Conv1DTranspose(Conv1D):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dilation_rate"]
+        if self.output_padding is not None:
+            config["output_padding"] = self.output_padding
         return config
 
 

@@ -153,7 +153,11 @@ def conv_input_length(
 
 
 def deconv_length(
-    dim_size: int | None, stride_size: int, kernel_size: int, padding: str
+    dim_size: int | None,
+    stride_size: int,
+    kernel_size: int,
+    padding: str,
+    output_padding: int | None = None,
 ) -> int | None:
     """Return the length that a transposed convolution gives.
 
@@ -162,12 +166,17 @@ def deconv_length(
         stride_size: the stride.
         kernel_size: length of the window.
         padding: 'same', 'valid' or 'full'.
+        output_padding: how much longer the output is than the shortest that the convolution turns
+            into `dim_size`; None for the length that does not depend on the window in 'same' mode.
 
     Raises:
         ValueError: for an unknown padding mode.
     """
     if dim_size is None:
         return None
+    pads = {"same": kernel_size // 2, "valid": 0, "full": kernel_size - 1}
+    if output_padding is not None and padding in pads:
+        return (dim_size - 1) * stride_size + kernel_size - 2 * pads[padding] + output_padding
     if padding == "same":
         return dim_size * stride_size
     if padding == "valid":

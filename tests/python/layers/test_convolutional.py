@@ -45,6 +45,14 @@ def shaped(shape, data_format):
             lambda: layers.SeparableConv1D(2, 3, kernel_initializer="ones"),
             "use `depthwise_initializer` and `pointwise_initializer`",
         ),
+        (
+            lambda: layers.Conv2DTranspose(2, 3, strides=2, output_padding=(1, 2)),
+            r"Conv2DTranspose.*less than the strides, got \(1, 2\)",
+        ),
+        (
+            lambda: layers.Conv1DTranspose(2, 4, 2, "same", output_padding=0),
+            "Conv1DTranspose.*window of even length 4",
+        ),
         (lambda: layers.ZeroPadding1D(1, data_format="channels_first"), "'data_format'"),
         (lambda: layers.Cropping1D(1, data_format="channels_first"), "'data_format'"),
         (lambda: layers.UpSampling1D(2, data_format="channels_first"), "'data_format'"),

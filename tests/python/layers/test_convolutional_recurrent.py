@@ -91,6 +91,17 @@ def test_options():
     assert len(layer.losses) == 3
 
 
+@pytest.mark.parametrize("arguments", [{"unroll": True}, {"implementation": 2}])
+def test_unroll_and_implementation_change_nothing(arguments):
+    layer_test(
+        layers.ConvLSTM2D,
+        {"filters": FILTERS, "kernel_size": 2, **arguments},
+        (STEPS, ROWS, COLUMNS, CHANNELS),
+        lambda x, *w: conv_lstm(x, *w)[1][0],
+        gradients=False,
+    )
+
+
 def test_stateful():
     layer = layers.ConvLSTM2D(
         FILTERS, 2, stateful=True, batch_input_shape=(2, STEPS, ROWS, COLUMNS, CHANNELS)

@@ -348,6 +348,56 @@ def test_recurrent_dropout_is_the_same_at_every_step():
     assert rows == {(1, 1, 1, 1, 1), (1, 3, 7, 15, 31)}
 
 
+def open_layer(cls, implementation, own, **dropout):
+    """A layer that passes a sum on: its gates are open, but what would keep the old state is shut.
+
+    `own` makes it go step by step. Each unit has an input and a state of its own, times 0.5.
+    """
+    gates = {layers.SimpleRNN: 1, layers.GRU: 3, layers.LSTM: 4}[cls]
+    # GRU: z = 0 and r = 1; LSTM: i = 1, f = 0 and o = 1.
+    bias = {1: [0], 3: [-9, 9, 0], 4: [9, -9, 0, 9]}[gates]
+    summing = {1: 0, 3: 2, 4: 2}[gates]
+    units = ONES.shape[2]
+    x = layers.Input(shape=ONES.shape[1:])
+    layer = cls(
+        units,
+        activation=(lambda t: t * 1.0) if own else "linear",
+        return_sequences=True,
+        implementation=implementation,
+        **dropout,
+    )
+    y = layer(x)
+    kernel = np.zeros((units, gates * units))
+    kernel[:, summing * units : (summing + 1) * units] = 0.5 * np.eye(units)
+    layer.set_weights([kernel, kernel, np.repeat(bias, units)])
+    return function_of([x], [y])
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("implementation", [0, 2])
+@pytest.mark.parametrize("cls", [layers.SimpleRNN, layers.GRU, layers.LSTM])
+def test_one_mask_for_the_whole_sequence(cls, implementation, own):
+    run = open_layer(cls, implementation, own, dropout=0.25)
+    out = run([ONES], True)[0]
+    # The first step shows the input's mask; without a state h(t) = 0.5 * mask + 0.5 * h(t - 1).
+    mask = out[:, 0] / 0.5
+    assert set(np.unique(mask.round(4))) == {0, np.float32(1.3333)}
+    assert abs((mask == 0).mean() - 0.25) < 0.1
+    assert (mask[0] != mask[1]).any()
+    halves = 2 - 0.5 ** np.arange(ONES.shape[1])
+    np.testing.assert_allclose(out, 0.5 * mask[:, None] * halves[:, None], rtol=1e-5, atol=1e-6)
+    run = open_layer(cls, implementation, own, recurrent_dropout=0.25)
+    out = run([ONES], True)[0]
+    # h(1) = 0.5, and h(t) = 0.5 + 0.5 * mask * h(t - 1).
+    mask = (out[:, 1] - 0.5) / 0.25
+    assert set(np.unique(mask.round(4))) == {0, np.float32(1.3333)}
+    assert abs((mask == 0).mean() - 0.25) < 0.1
+    for t in range(1, ONES.shape[1]):
+        expected = 0.5 + 0.5 * mask * out[:, t - 1]
+        np.testing.assert_allclose(out[:, t], expected, rtol=1e-4, atol=1e-5)
+    assert (run([ONES], False)[0] == open_layer(cls, implementation, own)([ONES], True)[0]).all()
+
+
 @pytest.mark.parametrize("implementation", [0, 2])
 @pytest.mark.parametrize(("cls", "gates"), [(layers.GRU, 3), (layers.LSTM, 4)])
 def test_masks_of_the_gates(cls, gates, implementation):

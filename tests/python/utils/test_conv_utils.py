@@ -44,6 +44,8 @@ def test_deconv_length():
     assert c.deconv_length(4, 2, 3, "valid") == 9
     assert c.deconv_length(4, 3, 2, "valid") == 12
     assert c.deconv_length(4, 1, 3, "full") == 2
+    assert [c.deconv_length(4, 3, 5, "same", more) for more in (0, 2)] == [10, 12]
+    assert [c.deconv_length(4, 3, 2, "valid", more) for more in (0, 1)] == [11, 12]
     for length, stride, window in itertools.product(range(1, 6), (1, 2, 3), (1, 2, 3, 5)):
         out = c.deconv_length(length, stride, window, "valid")
         assert c.conv_output_length(out, window, "valid", stride) == length
