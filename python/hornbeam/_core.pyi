@@ -414,6 +414,16 @@ class ShardedLoop:
     @property
     def steps_done(self) -> int: ...
     @property
+    def steps_at_once(self) -> int:
+        """How many of the steps done here ran all own shards at once."""
+
+    def set_at_once(self, at_once: bool) -> None:
+        """Says whether own shards that are equally large run at once, as by default.
+
+        One after the other they give the same bits.
+        """
+
+    @property
     def samples_done(self) -> int: ...
     @property
     def step_number(self) -> int:

@@ -41,7 +41,7 @@ impl Program {
             Op::SoftmaxCrossEntropy | Op::SparseSoftmaxCrossEntropy => 4 * input(0),
             // A product with the recurrent kernel for each step of each sample, twice going back.
             Op::Rnn(_) => 2 * self.values[inst.outputs[0]].len() as u64 * self.rnn_width(inst),
-            Op::RnnGrad(_) => 2 * 2 * input(0) * self.values[inst.inputs[2]].shape[1] as u64,
+            Op::RnnGrad { .. } => 2 * 2 * input(0) * self.values[inst.inputs[2]].shape[1] as u64,
             Op::Scan(scan) => {
                 let steps = self.values[inst.inputs[0]]
                     .shape
@@ -52,6 +52,11 @@ impl Program {
                 };
                 steps * scan.step.as_ref().map_or(0, step)
             }
+            Op::Sharded(s) => {
+                let one = s.of_one(self, inst);
+                s.shards as u64 * one.flops(&one.insts[0])
+            }
+            Op::ShardSum(_) => 2 * input(0),
             Op::Placeholder
             | Op::Variable(_)
             | Op::Constant(_)
@@ -165,7 +170,11 @@ impl fmt::Display for Program {
                 write!(f, ", {scope}")?;
             }
             writeln!(f)?;
-            if let Op::Fused(region) = &inst.op {
+            let op = match &inst.op {
+                Op::Sharded(s) => &s.op,
+                op => op,
+            };
+            if let Op::Fused(region) = op {
                 code(region, f)?;
             }
             (bytes, flops) = (bytes + b, flops + n);
@@ -228,6 +237,12 @@ fn attributes(op: &Op, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             )
         }
         Op::Fused(region) => f.write_str(&shape(&region.space)),
+        Op::Sharded(s) => {
+            attributes(&s.op, f)?;
+            let sum = if s.sum.is_some() { ", summed" } else { "" };
+            write!(f, "[{} shards{sum}]", s.shards)
+        }
+        Op::ShardSum(sum) => write!(f, "{:?}", sum.groups),
         _ => Ok(()),
     }
 }

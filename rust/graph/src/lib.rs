@@ -23,6 +23,7 @@ pub use error::{GraphError, Result};
 pub use literal::Literal;
 pub use node::{Node, Tensor, TensorType};
 pub use op::Op;
+pub use passes::widen::{Widening, widen};
 pub use program::Program;
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ impl Op {
             Op::SoftmaxCrossEntropy => "softmax_cross_entropy",
             Op::SparseSoftmaxCrossEntropy => "sparse_softmax_cross_entropy",
             Op::Rnn(_) => "rnn",
-            Op::RnnGrad(_) => "rnn_grad",
+            Op::RnnGrad { .. } => "rnn_grad",
             Op::Scan(_) => "scan",
             Op::Random { dist, .. } => match dist {
                 Distribution::Uniform => "random_uniform",
@@ -220,6 +220,8 @@ impl Op {
                 Distribution::Bernoulli(_) => "random_bernoulli",
             },
             Op::Fused(_) => "fused",
+            Op::Sharded(inner) => inner.op.name(),
+            Op::ShardSum(_) => "shard_sum",
         }
     }
 }

@@ -410,7 +410,13 @@ pub enum Op {
     Rnn(RnnAttrs),
     /// `(the operands and first outputs of Rnn: h, kept[, c], then dh[, gradient to the last c])`.
     /// Outputs: gradients to `(projection, kernel, h0[, c0][, bias])`.
-    RnnGrad(RnnAttrs),
+    RnnGrad {
+        /// The recurrence's attributes.
+        attrs: RnnAttrs,
+        /// Into how many equal parts the batch is cut for the sums over it: with more than one, the
+        /// gradients to kernel and bias have an axis of parts in front.
+        parts: usize,
+    },
     /// `(sequences.., states.., captured..)`: a sub-graph run for each index of axis 0 of the
     /// sequences. Outputs: the sub-graph's outputs for all steps, the final states, and the states
     /// before each step.
@@ -430,6 +436,48 @@ pub enum Op {
     // Made by passes only.
     /// A fused chain of elementwise operations, with reductions at its end.
     Fused(Box<FusedRegion>),
+    /// An operation that runs once for each shard of a batch.
+    Sharded(Box<Sharded>),
+    /// `(x)`: sums over the shards, axis 0 of x, along their tree.
+    ShardSum(ShardSum),
+}
+
+/// An operation that runs once for each of several shards. Operands that are split have an axis of
+/// shards in front, and so do all results.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sharded {
+    /// The operation.
+    pub op: Op,
+    /// How many shards.
+    pub shards: usize,
+    /// Samples of a shard: random numbers of the next one begin so many samples later.
+    pub rows: usize,
+    /// For each operand, whether each shard has its own.
+    pub split: Vec<bool>,
+    /// Whether the only result is summed over shards: the sums then take their place.
+    pub sum: Option<ShardSum>,
+}
+
+/// A sum over shards, each multiplied by a factor: the complete binary tree above them, always
+/// `left + right`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ShardSum {
+    /// Numbers of successive shards, powers of two, that have a sum of their own.
+    pub groups: Vec<usize>,
+    /// `f32::to_bits` of the factor.
+    pub factor: u32,
+}
+
+impl ShardSum {
+    /// The factor of each shard.
+    pub fn factor(&self) -> f32 {
+        f32::from_bits(self.factor)
+    }
+
+    /// How many shards there are in all.
+    pub fn shards(&self) -> usize {
+        self.groups.iter().sum()
+    }
 }
 
 /// A sub-graph that is run step by step, compiled once its operands' shapes are known.

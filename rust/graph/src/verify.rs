@@ -83,7 +83,11 @@ fn check_inst(p: &Program, i: usize) -> std::result::Result<(), String> {
             "{name} {i} gives {inferred:?}, its values are {own:?}"
         ));
     }
-    match &inst.op {
+    let op = match &inst.op {
+        Op::Sharded(s) => &s.op,
+        op => op,
+    };
+    match op {
         Op::Fused(region) => check_region(region).map_err(|e| format!("fused {i}: {e}")),
         _ => Ok(()),
     }

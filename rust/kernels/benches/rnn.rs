@@ -82,6 +82,7 @@ fn bench(name: &str, r: &Rnn) {
                 dh: &dh,
                 dc_last: &[],
                 dprojection: &mut dprojection,
+                parts: 1,
                 dkernel: &mut dkernel,
                 dbias: &mut dbias,
                 dh0: &mut dh0,

@@ -25,4 +25,5 @@ mod scratch;
 mod simd;
 pub mod softmax;
 pub mod tile;
+pub mod tree;
 mod work;

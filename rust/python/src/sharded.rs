@@ -136,6 +136,17 @@ impl PyShardedLoop {
         self.with(py, |e| e.steps_done())
     }
 
+    /// How many of them ran all own shards at once.
+    #[getter]
+    fn steps_at_once(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.steps_at_once())
+    }
+
+    /// Says whether own shards that are equally large run at once, or one after the other.
+    fn set_at_once(&self, py: Python<'_>, at_once: bool) {
+        self.with(py, |e| e.set_at_once(at_once));
+    }
+
     #[getter]
     fn samples_done(&self, py: Python<'_>) -> usize {
         self.with(py, |e| e.samples_done())

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hornbeam_graph::compile::{Options, Request, compile};
 use hornbeam_graph::op::VarId;
-use hornbeam_graph::{DType, Tensor};
+use hornbeam_graph::verify::verify;
+use hornbeam_graph::{DType, Program, Tensor, Widening, widen};
 
 use crate::buffer::exclusive;
 use crate::dispatch::{Constants, RunContext};
@@ -39,10 +40,11 @@ struct State {
     step: u64,
 }
 
-#[derive(PartialEq)]
 struct Key {
     shapes: Vec<Vec<usize>>,
     training: bool,
+    /// How the plan runs several shards at once, if it does.
+    widening: Option<Widening>,
 }
 
 impl Function {
@@ -159,8 +161,37 @@ impl Function {
         held: &Exclusive,
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
+        self.call_plan(arguments, training, None, context, held, read)
+    }
+
+    /// [`Function::call_at`] in training, for several equal shards at once: each result is what the
+    /// function returns for each shard, summed over groups of shards, which are its first axis. It
+    /// has the same bits as if the function ran once for each shard.
+    ///
+    /// # Errors
+    /// As for [`Function::call`]; when the function has updates, or returns what is not float32.
+    pub fn call_widened<R>(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        widening: &Widening,
+        context: RunContext,
+        held: &Exclusive,
+        read: impl FnOnce(&Plan, &[&[u8]]) -> R,
+    ) -> Result<R> {
+        self.call_plan(arguments, true, Some(widening), context, held, read)
+    }
+
+    fn call_plan<R>(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        training: bool,
+        widening: Option<&Widening>,
+        context: RunContext,
+        held: &Exclusive,
+        read: impl FnOnce(&Plan, &[&[u8]]) -> R,
+    ) -> Result<R> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = self.plan_for(&mut state, arguments, training)?;
+        let at = self.plan_for(&mut state, arguments, training, widening)?;
         let plan = &mut state.plans[at].1;
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
         plan.run(&bytes, context, held)?;
@@ -172,9 +203,11 @@ impl Function {
         state: &mut State,
         arguments: &[ArrayRef<'_>],
         training: bool,
+        widening: Option<&Widening>,
     ) -> Result<usize> {
         let matches = |key: &Key| {
             key.training == training
+                && key.widening.as_ref() == widening
                 && key.shapes.len() == arguments.len()
                 && key
                     .shapes
@@ -191,11 +224,19 @@ impl Function {
         }
         self.check(arguments)?;
         let shapes: Vec<Vec<usize>> = arguments.iter().map(|a| a.shape.to_vec()).collect();
-        let plan = self.plan(&shapes, training)?;
+        let plan = match widening {
+            None => self.plan(&shapes, training)?,
+            Some(widening) => self.plan_widened(&shapes, widening)?,
+        };
+        let key = Key {
+            shapes,
+            training,
+            widening: widening.cloned(),
+        };
         if state.plans.len() == state.capacity {
             state.plans.remove(0);
         }
-        state.plans.push((Key { shapes, training }, plan));
+        state.plans.push((key, plan));
         Ok(state.plans.len() - 1)
     }
 
@@ -226,6 +267,28 @@ impl Function {
     /// # Errors
     /// When the shapes do not fit.
     pub fn plan(&self, shapes: &[Vec<usize>], training: bool) -> Result<Plan> {
+        Plan::new(self.program(shapes, training)?)
+    }
+
+    /// Compiles and plans the function for the concrete shapes of several shards at once.
+    ///
+    /// # Errors
+    /// As for [`Function::call_widened`].
+    pub fn plan_widened(&self, shapes: &[Vec<usize>], widening: &Widening) -> Result<Plan> {
+        let mut of_one = shapes.to_vec();
+        for (shape, &samples) in of_one.iter_mut().zip(&widening.samples) {
+            if samples {
+                shape[0] = widening.rows;
+            }
+        }
+        let program = widen(&self.program(&of_one, true)?, widening)?;
+        if Options::default().verify {
+            verify(&program, "widen")?;
+        }
+        Plan::new(program)
+    }
+
+    fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
         let updates: Vec<(VarId, Tensor)> = self
             .updates
             .iter()
@@ -249,7 +312,7 @@ impl Function {
                 )));
             }
         }
-        Plan::new(program)
+        Ok(program)
     }
 
     /// Times each call of the plan for these arguments.
@@ -264,7 +327,7 @@ impl Function {
     ) -> Result<Vec<Timing>> {
         let held = exclusive();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = self.plan_for(&mut state, arguments, training)?;
+        let at = self.plan_for(&mut state, arguments, training, None)?;
         let context = RunContext {
             step: state.step,
             sample_offset: 0,

@@ -1,10 +1,12 @@
 //! The epoch loop of data-parallel training: the numbers of a step depend on how many logical
 //! shards its batch is cut into, and never on which process computes which of them.
 //!
-//! A step runs the *gradient* function once for each of the process' own shards, weighs what it
-//! returns by the shard's part of the batch, adds it up along the tree of shards and has the rest
-//! done by a [`Reducer`]. The *apply* function then makes the updates, from the sums alone. Until
+//! A step runs the *gradient* function for each of the process' own shards (all at once where they
+//! are equally large, which has the same bits), weighs what it returns by the shard's part of the batch,
+//! adds it up along the tree of shards and has the rest done by a [`Reducer`]. The *apply* function then makes the updates, from the sums alone. Until
 //! then nothing is written, so that a step that failed can be run again.
+
+mod whole;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use crate::dispatch::RunContext;
 use crate::epoch::{Samples, Stage, account, check};
 use crate::error::{Result, RuntimeError};
 use crate::function::{ArrayRef, Function};
-use crate::shards::{Floats, TreeSum, scale, shard_rows};
+use crate::shards::{Floats, TreeSum, copy, scale, shard_rows};
 
 /// What a reducer's calls return.
 pub type ReduceResult<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -211,6 +213,17 @@ impl Feed {
     }
 }
 
+fn check_shape(function: &Function, segment: &Segment, k: usize, shape: &[usize]) -> Result<()> {
+    if shape == segment.shape {
+        return Ok(());
+    }
+    Err(RuntimeError::Argument(format!(
+        "{}: result {k} has the shape {shape:?}, expected {:?}",
+        function.name(),
+        segment.shape
+    )))
+}
+
 fn number<'a>(values: &'a [f32], shape: &'a [usize]) -> ArrayRef<'a> {
     // SAFETY: any float is four bytes, all of them initialised.
     let bytes = unsafe {
@@ -249,6 +262,10 @@ pub struct ShardedEpoch {
     steps_done: usize,
     sums: Vec<f64>,
     last: Vec<f64>,
+    /// Whether to run all own shards at once where they are equally large.
+    at_once: bool,
+    /// How many steps did.
+    steps_at_once: usize,
 }
 
 impl ShardedEpoch {
@@ -287,6 +304,8 @@ impl ShardedEpoch {
             sums: vec![0.0; functions.apply.outputs()],
             last: vec![f64::NAN; functions.apply.outputs()],
             functions,
+            at_once: true,
+            steps_at_once: 0,
         })
     }
 
@@ -298,6 +317,17 @@ impl ShardedEpoch {
     /// Number of steps that have run here: the step to run next, or again after an error.
     pub fn steps_done(&self) -> usize {
         self.steps_done
+    }
+
+    /// Whether own shards that are equally large are run at once, as by default, or one after the
+    /// other, which has the same bits.
+    pub fn set_at_once(&mut self, at_once: bool) {
+        self.at_once = at_once;
+    }
+
+    /// Number of steps that ran all own shards at once.
+    pub fn steps_at_once(&self) -> usize {
+        self.steps_at_once
     }
 
     /// Number of samples seen by all processes.
@@ -424,6 +454,29 @@ impl ShardedEpoch {
             return Ok(Vec::new());
         };
         let feed = &mut self.feed;
+        if self.at_once
+            && let Some(whole) = batch.whole()
+        {
+            let sums = self.normalizers.room(whole.subtrees())?;
+            let count = function.outputs();
+            let ran = feed.call_whole(function, batch, &whole, &[], &mut |k, shape, values| {
+                if shape.len() != 1 {
+                    return Err(RuntimeError::Argument(format!(
+                        "{}: result {k} is no scalar",
+                        function.name()
+                    )));
+                }
+                let places = sums.iter_mut().skip(k).step_by(count);
+                places.zip(values).for_each(|(place, &x)| *place = x);
+                Ok(())
+            });
+            if ran.is_ok() {
+                self.reducer
+                    .all_reduce(sums)
+                    .map_err(RuntimeError::Reduce)?;
+                return Ok(sums[..count].to_vec());
+            }
+        }
         let sums = self.normalizers.sum(batch.own.clone(), &mut |shard, out| {
             let share = batch.share(shard);
             let some = feed.call(function, batch, shard, &[], &mut |k, shape, value| {
@@ -451,18 +504,35 @@ impl ShardedEpoch {
     fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<()> {
         let (feed, segments) = (&mut self.feed, &self.segments);
         let function = &self.functions.gradient;
+        if self.at_once
+            && let Some(whole) = batch.whole()
+        {
+            let length = self.length;
+            let multiple = [1.0 / batch.share(batch.own.start)];
+            let extra = [normalizers, &multiple].concat();
+            let sums = self.partials.room(whole.subtrees())?;
+            let ran = feed.call_whole(function, batch, &whole, &extra, &mut |k, shape, values| {
+                let segment = &segments[k];
+                check_shape(function, segment, k, &shape[1..])?;
+                let len = segment.range().len();
+                for (to, from) in sums.chunks_exact_mut(length).zip(values.chunks(len.max(1))) {
+                    copy(&mut to[segment.range()], from);
+                }
+                Ok(())
+            });
+            if ran.is_ok() {
+                self.steps_at_once += 1;
+                return self.reducer.all_reduce(sums).map_err(RuntimeError::Reduce);
+            }
+            // One shard after the other works too, or tells what is wrong.
+            self.at_once = false;
+        }
         let sums = self.partials.sum(batch.own.clone(), &mut |shard, out| {
             let share = batch.share(shard);
             let extra: Vec<f32> = normalizers.iter().copied().chain([1.0 / share]).collect();
             let some = feed.call(function, batch, shard, &extra, &mut |k, shape, value| {
                 let segment = &segments[k];
-                if shape != segment.shape {
-                    return Err(RuntimeError::Argument(format!(
-                        "{}: result {k} has the shape {shape:?}, expected {:?}",
-                        function.name(),
-                        segment.shape
-                    )));
-                }
+                check_shape(function, segment, k, shape)?;
                 scale(&mut out[segment.range()], value, share);
                 Ok(())
             })?;

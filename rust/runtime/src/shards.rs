@@ -33,6 +33,12 @@ fn subtrees(shards: Range<u32>) -> Vec<(u32, u32)> {
     found
 }
 
+/// The numbers of shards of a range's maximal aligned subtrees, in order.
+pub(crate) fn groups(shards: Range<u32>) -> Vec<usize> {
+    let found = subtrees(shards);
+    found.iter().map(|&(_, level)| 1 << level).collect()
+}
+
 /// Numbers in aligned memory.
 #[derive(Debug)]
 pub(crate) struct Floats {
@@ -89,10 +95,7 @@ impl TreeSum {
     /// the range is empty.
     pub(crate) fn sum(&mut self, shards: Range<u32>, leaf: &mut Leaf<'_>) -> Result<&mut [f32]> {
         let found = subtrees(shards);
-        let needed = self.length * found.len().max(1);
-        if self.data.len() != needed {
-            self.data = Floats::zeroed(needed)?;
-        }
+        self.room(found.len())?;
         let height = found.iter().map(|&(_, level)| level).max().unwrap_or(0);
         while self.levels.len() < height as usize {
             self.levels.push(Floats::zeroed(self.length)?);
@@ -100,6 +103,15 @@ impl TreeSum {
         for (k, &(first, level)) in found.iter().enumerate() {
             let out = &mut self.data[k * self.length..(k + 1) * self.length];
             subtree(first, level, out, &mut self.levels, leaf)?;
+        }
+        Ok(&mut self.data)
+    }
+
+    /// Room for the sums of as many subtrees, which the caller writes.
+    pub(crate) fn room(&mut self, subtrees: usize) -> Result<&mut [f32]> {
+        let needed = self.length * subtrees.max(1);
+        if self.data.len() != needed {
+            self.data = Floats::zeroed(needed)?;
         }
         Ok(&mut self.data)
     }
@@ -141,6 +153,11 @@ fn subtree(
 /// Writes `factor * from` to `to`.
 pub(crate) fn scale(to: &mut [f32], from: &[f32], factor: f32) {
     pass(to, from, |to, from| *to = from * factor);
+}
+
+/// Writes `from` to `to`.
+pub(crate) fn copy(to: &mut [f32], from: &[f32]) {
+    pass(to, from, |to, from| *to = from);
 }
 
 /// Calls `f` on pairs of elements, by several threads if there are many.

@@ -18,6 +18,7 @@ mod recurrent;
 pub(crate) mod reduce;
 mod sample;
 pub mod scan;
+mod sharded;
 mod softmax;
 pub(crate) mod values;
 
@@ -32,6 +33,7 @@ use crate::shape::{concrete, known};
 use backward::{Backward, Grads};
 use operands::{Inferred, Operands};
 
+pub(crate) use recurrent::places as rnn_places;
 pub use sample::{Sample, SampleInput, Values};
 pub use values::shape_hint;
 
@@ -160,10 +162,12 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::SparseSoftmaxCrossEntropy => softmax::infer_sparse_cross_entropy(o),
 
         Op::Rnn(attrs) => recurrent::infer_rnn(attrs, o),
-        Op::RnnGrad(attrs) => recurrent::infer_rnn_grad(attrs, o),
+        Op::RnnGrad { attrs, parts } => recurrent::infer_rnn_grad(attrs, *parts, o),
         Op::Scan(scan) => scan::infer_scan(scan, o),
         Op::Random { dist, dtype, .. } => random::infer_random(*dist, *dtype, o),
         Op::Fused(region) => fused::infer_fused(region, o),
+        Op::Sharded(inner) => sharded::infer_sharded(inner, o),
+        Op::ShardSum(sum) => sharded::infer_sum(sum, o),
     }
 }
 
@@ -242,6 +246,9 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::MatMul { .. } | Op::Conv(..) | Op::Fused(_) => {
             Err(g.unsupported(": it is made by fusion, after differentiation"))
         }
+        Op::Sharded(_) | Op::ShardSum(_) => {
+            Err(g.unsupported(": it is made for shards, after differentiation"))
+        }
         Op::ConvGradInput(attrs) => conv::grad_conv_grad_input(attrs, g),
         Op::ConvGradFilter(attrs) => conv::grad_conv_grad_filter(attrs, g),
 
@@ -251,7 +258,7 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::AvgPoolGrad(attrs) => pool::grad_avg_pool_grad(attrs, g),
 
         Op::Rnn(attrs) => recurrent::grad_rnn(attrs, g),
-        Op::RnnGrad(_) => Err(g.unsupported(": use a recurrent layer with unroll=True")),
+        Op::RnnGrad { .. } => Err(g.unsupported(": use a recurrent layer with unroll=True")),
         Op::Scan(scan) => scan::grad_scan(scan, g),
 
         Op::Softmax => softmax::grad_softmax(g),

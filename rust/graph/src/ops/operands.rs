@@ -30,6 +30,11 @@ impl<'a> Operands<'a> {
         }
     }
 
+    /// What is known of the elements of operand `k`, if it is a scalar or a vector.
+    pub(crate) fn values(&self, k: usize) -> Option<Vec<Num>> {
+        (self.values)(k)
+    }
+
     /// Number of operands.
     pub(crate) fn len(&self) -> usize {
         self.types.len()

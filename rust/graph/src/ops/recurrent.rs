@@ -8,16 +8,22 @@ use crate::ops::operands::{Inferred, Operands};
 use crate::ops::sample::{Sample, SampleInput, Values, float};
 use crate::shape::{Dim, Shape, show};
 
-/// Which operands there are, in their order.
-struct Places {
-    c0: Option<usize>,
-    bias: Option<usize>,
-    mask: Option<usize>,
-    dropout: Option<usize>,
-    count: usize,
+/// Which operands a recurrence has, in their order.
+pub(crate) struct Places {
+    /// The initial cell state.
+    pub(crate) c0: Option<usize>,
+    /// The recurrent bias.
+    pub(crate) bias: Option<usize>,
+    /// The mask.
+    pub(crate) mask: Option<usize>,
+    /// The factors of dropout.
+    pub(crate) dropout: Option<usize>,
+    /// How many operands there are.
+    pub(crate) count: usize,
 }
 
-fn places(attrs: &RnnAttrs) -> Places {
+/// The places of a recurrence's operands.
+pub(crate) fn places(attrs: &RnnAttrs) -> Places {
     let mut count = 3;
     let mut next = |there: bool| {
         there.then(|| {
@@ -129,15 +135,25 @@ pub(super) fn infer_rnn(attrs: &RnnAttrs, o: &Operands<'_>) -> Inferred {
     Ok(outputs)
 }
 
-pub(super) fn infer_rnn_grad(attrs: &RnnAttrs, o: &Operands<'_>) -> Inferred {
+pub(super) fn infer_rnn_grad(attrs: &RnnAttrs, parts: usize, o: &Operands<'_>) -> Inferred {
     let own = operand_count(attrs);
     let lstm = attrs.cell == RnnCell::Lstm;
     o.count(own + if lstm { 5 } else { 3 })?;
-    check(attrs, o)?;
+    let sizes = check(attrs, o)?;
+    if parts == 0 || sizes.batch.is_some_and(|n| n % parts != 0) {
+        return Err(format!(
+            "the batch {} has no {parts} equal parts",
+            o.show(0)
+        ));
+    }
     let at = places(attrs);
-    let like = |k: usize| TensorType {
-        dtype: o.dtype(0),
-        shape: o.shape(k).to_vec(),
+    let like = |k: usize| {
+        let sum = parts > 1 && (k == 1 || Some(k) == at.bias);
+        let lead = sum.then_some(Some(parts));
+        TensorType {
+            dtype: o.dtype(0),
+            shape: lead.into_iter().chain(o.shape(k).iter().copied()).collect(),
+        }
     };
     let optional = [at.c0, at.bias].into_iter().flatten();
     Ok((0..3).chain(optional).map(like).collect())
@@ -169,7 +185,11 @@ pub(super) fn grad_rnn(attrs: &RnnAttrs, g: &Backward<'_>) -> Grads {
     if lstm {
         operands.push(or_zeros(3)?);
     }
-    let first = b.op(Op::RnnGrad(*attrs), &operands.iter().collect::<Vec<_>>())?;
+    let whole = Op::RnnGrad {
+        attrs: *attrs,
+        parts: 1,
+    };
+    let first = b.op(whole, &operands.iter().collect::<Vec<_>>())?;
     let at = places(attrs);
     let mut grads = g.none();
     let targets = (0..3).chain([at.c0, at.bias].into_iter().flatten());

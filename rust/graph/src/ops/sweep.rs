@@ -32,7 +32,7 @@ fn call(sample: &Sample, seed: u64) -> (Tensor, Vec<(Tensor, Array)>) {
 
 /// All samples that the reference interpreter knows; the runtime checks recurrences.
 fn samples() -> Vec<Sample> {
-    let recurrent = |s: &Sample| matches!(s.op, Op::Rnn(_) | Op::RnnGrad(_) | Op::Scan(_));
+    let recurrent = |s: &Sample| matches!(s.op, Op::Rnn(_) | Op::RnnGrad { .. } | Op::Scan(_));
     super::samples()
         .into_iter()
         .filter(|s| !recurrent(s))

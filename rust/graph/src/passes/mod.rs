@@ -7,6 +7,7 @@ mod emit;
 mod epilogue;
 mod fuse;
 mod simplify;
+pub(crate) mod widen;
 
 use crate::compile::Options;
 use crate::error::Result;

@@ -23,9 +23,12 @@ pub struct Backward<'a, T> {
     pub dc_last: &'a [T],
     /// Gradient to the projection.
     pub dprojection: &'a mut [T],
-    /// Gradient to the recurrent kernel.
+    /// Into how many equal parts the batch is cut for the sums over it, one after the other in the
+    /// gradients to kernel and bias.
+    pub parts: usize,
+    /// Gradients to the recurrent kernel.
     pub dkernel: &'a mut [T],
-    /// Gradient to the recurrent bias (GRU with `reset_after`; else empty).
+    /// Gradients to the recurrent bias (GRU with `reset_after`; else empty).
     pub dbias: &'a mut [T],
     /// Gradient to the initial output.
     pub dh0: &'a mut [T],
@@ -74,10 +77,19 @@ pub fn backward<T: Float + Math>(r: &Rnn, x: &Operands<'_, T>, g: Backward<'_, T
     );
     assert_eq!(
         g.dkernel.len(),
-        r.units * r.width(),
-        "gradient to the kernel of {r:?}"
+        g.parts * r.units * r.width(),
+        "gradients to the kernel of {r:?}"
     );
-    assert_eq!(g.dbias.len(), x.bias.len(), "gradient to the bias of {r:?}");
+    assert_eq!(
+        g.dbias.len(),
+        g.parts * x.bias.len(),
+        "gradients to the bias of {r:?}"
+    );
+    assert!(
+        g.parts > 0 && r.batch.is_multiple_of(g.parts),
+        "{} parts of the batch of {r:?}",
+        g.parts
+    );
     assert_eq!(
         (g.dh0.len(), g.dc0.len()),
         (state, x.c0.len()),
@@ -132,9 +144,22 @@ pub fn backward<T: Float + Math>(r: &Rnn, x: &Operands<'_, T>, g: Backward<'_, T
             rows.run(g.dc_last);
         });
     }
-    kernel_gradient(r, dropout, g.dprojection, factors, inner, g.dkernel);
-    if !g.dbias.is_empty() {
-        bias_gradient(r, g.dprojection, inner, g.dbias);
+    let rows = r.batch / g.parts * r.steps;
+    for part in 0..g.parts {
+        let size = r.units * r.width();
+        let sums = Sums {
+            r,
+            first: part * rows,
+            rows,
+            dprojection: g.dprojection,
+            factors,
+            inner,
+        };
+        sums.kernel(dropout, &mut g.dkernel[part * size..(part + 1) * size]);
+        if !x.bias.is_empty() {
+            let size = x.bias.len();
+            sums.bias(&mut g.dbias[part * size..(part + 1) * size]);
+        }
     }
 }
 
@@ -146,81 +171,66 @@ fn transpose<T: Copy>(kernel: &[T], rows: usize, columns: usize, out: &mut [T]) 
     }
 }
 
-/// One product over all steps and samples for each block of columns with a factor of its own.
-fn kernel_gradient<T: Float>(
-    r: &Rnn,
-    dropout: bool,
-    dprojection: &[T],
-    factors: &[T],
-    inner: &[T],
-    dkernel: &mut [T],
-) {
-    let (u, width, rows) = (r.units, r.width(), r.batch * r.steps);
-    let size = r.sequence(u);
-    let block = |factor: usize, from: usize, n: usize, dkernel: &mut [T]| {
-        let a = &factors[factor * size..(factor + 1) * size];
-        let b = dprojection.get(from..).unwrap_or(&[]);
-        gemm(
-            u,
-            n,
-            rows,
-            a,
-            1,
-            u,
-            b,
-            width,
-            1,
-            &mut dkernel[from..],
-            width,
-            &Epilogue::default(),
-        );
-    };
-    let reset_after = r.cell == Cell::Gru { reset_after: true };
-    let blocks: Vec<(usize, usize, usize)> = match (dropout, r.cell) {
-        (true, _) => (0..r.cell.gates()).map(|g| (g, g * u, u)).collect(),
-        (false, Cell::Gru { reset_after: false }) => vec![(0, 0, 2 * u), (1, 2 * u, u)],
-        (false, _) => vec![(0, 0, width)],
-    };
-    if u == 0 {
-        return;
-    }
-    for &(factor, from, n) in &blocks {
-        block(factor, from, n, dkernel);
-    }
-    if reset_after {
-        let factor = if dropout { 2 } else { 0 };
-        let a = &factors[factor * size..(factor + 1) * size];
-        let out = &mut dkernel[2 * u..];
-        gemm(
-            u,
-            u,
-            rows,
-            a,
-            1,
-            u,
-            inner,
-            u,
-            1,
-            out,
-            width,
-            &Epilogue::default(),
-        );
-    }
+/// Sums over steps and samples, of some rows of sequences by sample and time.
+struct Sums<'a, T> {
+    r: &'a Rnn,
+    first: usize,
+    rows: usize,
+    dprojection: &'a [T],
+    factors: &'a [T],
+    inner: &'a [T],
 }
 
-/// Sums over steps and samples, one after the other.
-fn bias_gradient<T: Float>(r: &Rnn, dprojection: &[T], inner: &[T], dbias: &mut [T]) {
-    let (u, width) = (r.units, r.width());
-    dbias.fill(T::ZERO);
-    for (row, inner) in dprojection
-        .chunks_exact(width.max(1))
-        .zip(inner.chunks_exact(u.max(1)))
-    {
-        for k in 0..2 * u {
-            dbias[k] += row[k];
+impl<T: Float> Sums<'_, T> {
+    /// The rows of a sequence of `columns`, from a column on.
+    fn of<'s>(&self, sequence: &'s [T], columns: usize, from: usize) -> &'s [T] {
+        let rows = &sequence[self.first * columns..(self.first + self.rows) * columns];
+        rows.get(from..).unwrap_or(&[])
+    }
+
+    /// One product for each block of columns with a factor of its own.
+    fn kernel(&self, dropout: bool, dkernel: &mut [T]) {
+        let (r, u, width) = (self.r, self.r.units, self.r.width());
+        if u == 0 {
+            return;
         }
-        for k in 0..u {
-            dbias[2 * u + k] += inner[k];
+        let size = r.sequence(u);
+        let mut block = |factor: usize, b: &[T], stride: usize, to: usize, n: usize| {
+            let a = self.of(&self.factors[factor * size..(factor + 1) * size], u, 0);
+            let (k, c) = (self.rows, &mut dkernel[to..]);
+            let plain = Epilogue::default();
+            gemm(u, n, k, a, 1, u, b, stride, 1, c, width, &plain);
+        };
+        let blocks: Vec<(usize, usize, usize)> = match (dropout, r.cell) {
+            (true, _) => (0..r.cell.gates()).map(|g| (g, g * u, u)).collect(),
+            (false, Cell::Gru { reset_after: false }) => vec![(0, 0, 2 * u), (1, 2 * u, u)],
+            (false, _) => vec![(0, 0, width)],
+        };
+        for &(factor, from, n) in &blocks {
+            let b = self.of(self.dprojection, width, from);
+            block(factor, b, width, from, n);
+        }
+        if r.cell == (Cell::Gru { reset_after: true }) {
+            let factor = if dropout { 2 } else { 0 };
+            block(factor, self.of(self.inner, u, 0), u, 2 * u, u);
+        }
+    }
+
+    /// Sums over steps and samples, one after the other.
+    fn bias(&self, dbias: &mut [T]) {
+        let (u, width) = (self.r.units, self.r.width());
+        dbias.fill(T::ZERO);
+        let rows = self
+            .of(self.dprojection, width, 0)
+            .chunks_exact(width.max(1));
+        let inner = self.of(self.inner, u, 0).chunks_exact(u.max(1));
+        for (row, inner) in rows.zip(inner) {
+            for k in 0..2 * u {
+                dbias[k] += row[k];
+            }
+            for k in 0..u {
+                dbias[2 * u + k] += inner[k];
+            }
         }
     }
 }

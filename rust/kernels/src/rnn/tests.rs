@@ -231,7 +231,7 @@ proptest! {
         let mut scratch = vec![f64::NAN; r.backward_scratch(dropped)];
         backward(&r, &case.operands(), Backward {
             h: &h, c: &c, kept: &kept, dh: &dh, dc_last: &dc,
-            dprojection: &mut dprojection, dkernel: &mut dkernel, dbias: &mut dbias,
+            dprojection: &mut dprojection, parts: 1, dkernel: &mut dkernel, dbias: &mut dbias,
             dh0: &mut dh0, dc0: &mut dc0, scratch: &mut scratch,
         });
         type Field = fn(&mut Case) -> &mut Vec<f64>;

@@ -9,6 +9,7 @@ mod movement;
 mod recurrent;
 mod reduce;
 mod rows;
+mod sharded;
 
 use hornbeam_graph::compile::Evaluator;
 use hornbeam_graph::op::ReduceOp;
@@ -193,6 +194,8 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
             fused::prepare(site, &fused::single(site)?)
         }
         Op::Fused(region) => fused::prepare(site, region),
+        Op::Sharded(inner) => sharded::sharded(site, inner),
+        Op::ShardSum(sum) => sharded::sum(site, sum),
         Op::Reduce { op, axes, .. } => reduce::reduce(site, *op, axes),
         Op::SumTo => reduce::sum_to(site),
         Op::ArgReduce { op, axis } => reduce::arg_reduce(site, *op, *axis),
@@ -231,7 +234,7 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::SoftmaxCrossEntropy => rows::cross_entropy(site),
         Op::SparseSoftmaxCrossEntropy => rows::sparse_cross_entropy(site),
         Op::Rnn(attrs) => recurrent::rnn(site, attrs),
-        Op::RnnGrad(attrs) => recurrent::rnn_grad(site, attrs),
+        Op::RnnGrad { attrs, parts } => recurrent::rnn_grad(site, attrs, *parts),
         Op::Scan(scan) => recurrent::scan(site, scan),
         Op::Random { dist, dtype, key } => rows::random(site, *dist, *dtype, *key),
     }

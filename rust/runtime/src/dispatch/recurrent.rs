@@ -64,6 +64,7 @@ fn operands<'a, T>(attrs: &RnnAttrs, args: &'a Args<'_>) -> (Operands<'a, T>, us
 }
 
 type Run = fn(&RnnAttrs, &Rnn, &Args<'_>);
+type RunBack = fn(&RnnAttrs, &Rnn, usize, &Args<'_>);
 
 fn forward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, args: &Args<'_>) {
     let (x, _) = operands::<T>(attrs, args);
@@ -103,7 +104,7 @@ pub(super) fn rnn(site: &Site<'_>, attrs: &RnnAttrs) -> Result<Prepared> {
     Ok(prepared)
 }
 
-fn backward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, args: &Args<'_>) {
+fn backward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, parts: usize, args: &Args<'_>) {
     let (x, k) = operands::<T>(attrs, args);
     let lstm = r.cell == Cell::Lstm;
     let bias = !x.bias.is_empty();
@@ -118,6 +119,7 @@ fn backward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, args: &Args<'_>) {
             dh: args.input(dh),
             dc_last: if lstm { args.input(dh + 1) } else { &[] },
             dprojection: args.output(0),
+            parts,
             dkernel: args.output(1),
             dh0: args.output(2),
             dc0: if lstm { args.output(3) } else { &mut [] },
@@ -127,11 +129,11 @@ fn backward<T: Float + Math>(attrs: &RnnAttrs, r: &Rnn, args: &Args<'_>) {
     );
 }
 
-pub(super) fn rnn_grad(site: &Site<'_>, attrs: &RnnAttrs) -> Result<Prepared> {
+pub(super) fn rnn_grad(site: &Site<'_>, attrs: &RnnAttrs, parts: usize) -> Result<Prepared> {
     let (r, attrs) = (geometry(site, attrs), *attrs);
     let dtype = site.input(0).dtype;
-    let run = site.float(dtype, backward::<f32> as Run, backward::<f64>)?;
-    let mut prepared = Prepared::plain(move |args| run(&attrs, &r, args));
+    let run = site.float(dtype, backward::<f32> as RunBack, backward::<f64>)?;
+    let mut prepared = Prepared::plain(move |args| run(&attrs, &r, parts, args));
     prepared.needs.scratch = r.backward_scratch(attrs.dropout) * dtype.size();
     Ok(prepared)
 }

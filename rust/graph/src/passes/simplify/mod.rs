@@ -153,10 +153,12 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
         | Op::SoftmaxCrossEntropy
         | Op::SparseSoftmaxCrossEntropy
         | Op::Rnn(_)
-        | Op::RnnGrad(_)
+        | Op::RnnGrad { .. }
         | Op::Scan(_)
         | Op::Random { .. }
-        | Op::Fused(_) => Ok(None),
+        | Op::Fused(_)
+        | Op::Sharded(_)
+        | Op::ShardSum(_) => Ok(None),
     }
 }
 

@@ -1,0 +1,326 @@
+//! Every operation's samples, and their gradients, for several shards at once: the bits of one
+//! shard after the other, whichever operands differ from shard to shard.
+
+use std::sync::Arc;
+
+use hornbeam_graph::op::{BinaryOp, ReduceOp, ShardSum};
+use hornbeam_graph::ops::{Sample, samples};
+use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType, Widening, autodiff, shape};
+use hornbeam_kernels::par;
+use hornbeam_runtime::RuntimeError;
+use hornbeam_runtime::buffer::exclusive;
+use hornbeam_runtime::dispatch::RunContext;
+use hornbeam_runtime::function::{ArrayRef, Function};
+use hornbeam_runtime::plan::Plan;
+
+const SHARDS: usize = 4;
+
+fn leaf(op: Op, dtype: DType, dims: &[usize]) -> Tensor {
+    let shape = shape::known(dims);
+    Node::leaf(op, TensorType { dtype, shape }, None)
+}
+
+fn build(op: Op, operands: &[&Tensor]) -> Tensor {
+    let operands = operands.iter().copied().cloned().collect();
+    Node::build(op, operands, None).unwrap()
+}
+
+/// A sample's call. Operands that are split come as one row of an input, so that their first axis
+/// need not be one of samples.
+struct Call {
+    function: Function,
+    split: Vec<bool>,
+    /// For each shard, the arguments.
+    shards: Vec<Vec<Literal>>,
+}
+
+impl Call {
+    fn new(sample: &Sample, split: &[bool], gradients: bool) -> Option<Call> {
+        let (mut inputs, mut operands, mut of_inputs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shards = vec![Vec::new(); SHARDS];
+        let all: Vec<Vec<Literal>> = (0..SHARDS).map(|v| sample.literals(v as u64)).collect();
+        let mut split_left = split.iter().copied();
+        for (k, input) in sample.inputs.iter().enumerate() {
+            let first = &all[0][k];
+            if input.constant {
+                operands.push(leaf(Op::Constant(first.clone()), first.dtype, &first.shape));
+                continue;
+            }
+            let own = split_left.next().unwrap();
+            let dims = if own {
+                [&[1], first.shape.as_slice()].concat()
+            } else {
+                first.shape.clone()
+            };
+            let placeholder = leaf(Op::Placeholder, first.dtype, &dims);
+            for (arguments, values) in shards.iter_mut().zip(&all) {
+                let value = if own { &values[k] } else { first };
+                arguments.push(Literal::new(value.dtype, dims.clone(), value.bytes.clone()));
+            }
+            let operand = if own {
+                let sizes: Vec<i64> = first.shape.iter().map(|&n| n as i64).collect();
+                let sizes = Literal::ints(&sizes);
+                let sizes = leaf(Op::Constant(sizes.clone()), DType::I64, &sizes.shape);
+                build(Op::Reshape, &[&placeholder, &sizes])
+            } else {
+                placeholder.clone()
+            };
+            of_inputs.push(operand.clone());
+            operands.push(operand);
+            inputs.push(placeholder);
+        }
+        let refs: Vec<&Tensor> = operands.iter().collect();
+        let first = build(sample.op.clone(), &refs);
+        let mut outputs: Vec<Tensor> = (0..first.node.outputs.len())
+            .map(|index| Tensor {
+                node: first.node.clone(),
+                index,
+            })
+            .collect();
+        if gradients {
+            outputs.extend(gradients_of(&outputs, &of_inputs)?);
+        }
+        let as_f32 = |t: Tensor| match t.dtype() {
+            DType::F32 => t,
+            _ => build(Op::Cast(DType::F32), &[&t]),
+        };
+        let outputs = outputs.into_iter().map(as_f32).collect();
+        let function = Function::new("widen".into(), inputs, outputs, vec![], 4).unwrap();
+        Some(Call {
+            function,
+            split: split.to_vec(),
+            shards,
+        })
+    }
+
+    /// The results of each shard, one after the other.
+    fn apart(&self) -> Vec<Vec<Literal>> {
+        let one = |(shard, arguments): (usize, &Vec<Literal>)| {
+            let context = RunContext {
+                step: 3,
+                sample_offset: 10 + shard as u64,
+            };
+            let held = exclusive();
+            let arguments: Vec<ArrayRef<'_>> = arguments.iter().map(array).collect();
+            self.function
+                .call_at(&arguments, true, context, &held, results)
+                .unwrap()
+        };
+        self.shards.iter().enumerate().map(one).collect()
+    }
+
+    /// The results of all shards at once, summed over groups.
+    fn at_once(&self, groups: &[usize], factor: f32) -> Result<Vec<Literal>, RuntimeError> {
+        let joined = |k: usize| {
+            let first = &self.shards[0][k];
+            if !self.split[k] {
+                return first.clone();
+            }
+            let mut shape = first.shape.clone();
+            shape[0] *= SHARDS;
+            let bytes: Vec<u8> = self
+                .shards
+                .iter()
+                .flat_map(|s| s[k].bytes.to_vec())
+                .collect();
+            Literal::new(first.dtype, shape, bytes)
+        };
+        let arguments: Vec<Literal> = (0..self.split.len()).map(joined).collect();
+        let arguments: Vec<ArrayRef<'_>> = arguments.iter().map(array).collect();
+        let widening = Widening {
+            samples: self.split.clone(),
+            rows: 1,
+            sum: ShardSum {
+                groups: groups.to_vec(),
+                factor: factor.to_bits(),
+            },
+        };
+        let context = RunContext {
+            step: 3,
+            sample_offset: 10,
+        };
+        let held = exclusive();
+        self.function
+            .call_widened(&arguments, &widening, context, &held, results)
+    }
+}
+
+/// Gradients of the sum of all float results.
+fn gradients_of(outputs: &[Tensor], inputs: &[Tensor]) -> Option<Vec<Tensor>> {
+    let floats: Vec<Tensor> = outputs
+        .iter()
+        .filter(|t| t.dtype().is_float())
+        .cloned()
+        .collect();
+    let wrt: Vec<Tensor> = inputs
+        .iter()
+        .filter(|t| t.dtype().is_float())
+        .cloned()
+        .collect();
+    // Weighted, so that not every row has the same gradient.
+    let seeds: Vec<Tensor> = floats
+        .iter()
+        .map(|y| build(Op::Binary(BinaryOp::Mul), &[y, y]))
+        .collect();
+    let found = autodiff::gradients(&floats, Some(&seeds), &wrt).ok()?;
+    Some(found.into_iter().flatten().collect())
+}
+
+fn array(literal: &Literal) -> ArrayRef<'_> {
+    ArrayRef {
+        dtype: literal.dtype,
+        shape: &literal.shape,
+        bytes: &literal.bytes,
+    }
+}
+
+fn results(plan: &Plan, inputs: &[&[u8]]) -> Vec<Literal> {
+    let one = |k: usize| {
+        let value = plan.output(k);
+        Literal::new(value.dtype, value.shape.clone(), plan.result(k, inputs))
+    };
+    (0..plan.outputs()).map(one).collect()
+}
+
+/// Which operands to split: all choices of a few, else some.
+fn choices(n: usize) -> Vec<Vec<bool>> {
+    if n <= 3 {
+        return (0..1 << n)
+            .map(|m| (0..n).map(|k| m >> k & 1 == 1).collect())
+            .collect();
+    }
+    let one = |k: usize, v: bool| (0..n).map(|j| (j == k) == v).collect();
+    let all = std::iter::once(vec![true; n]);
+    all.chain((0..n).map(|k| one(k, true)))
+        .chain((0..n).map(|k| one(k, false)))
+        .collect()
+}
+
+fn floats(literal: &Literal) -> Vec<f32> {
+    literal.to_f64().into_iter().map(|x| x as f32).collect()
+}
+
+fn check(sample: &Sample, split: &[bool], gradients: bool) {
+    let Some(call) = Call::new(sample, split, gradients) else {
+        return;
+    };
+    let what = format!("{sample:?} {split:?}");
+    let apart = call.apart();
+    let own = call
+        .at_once(&[1; SHARDS], 1.0)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    let (left, right) = (
+        call.at_once(&[2, 2], 0.25).unwrap(),
+        call.at_once(&[4], 0.25).unwrap(),
+    );
+    for k in 0..own.len() {
+        let bytes: Vec<u8> = apart.iter().flat_map(|r| r[k].bytes.to_vec()).collect();
+        assert_eq!(own[k].bytes.as_ref(), bytes, "{what}: result {k}");
+        assert_eq!(own[k].shape[1..], apart[0][k].shape, "{what}: result {k}");
+        let part = |v: usize| floats(&apart[v][k]).into_iter().map(|x| x * 0.25).collect();
+        let sum = |a: Vec<f32>, b: Vec<f32>| -> Vec<f32> {
+            a.iter().zip(&b).map(|(a, b)| a + b).collect()
+        };
+        let pairs = [sum(part(0), part(1)), sum(part(2), part(3))];
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(
+            bits(&floats(&left[k])),
+            bits(&pairs.concat()),
+            "{what}: sums {k}"
+        );
+        let [a, b] = pairs;
+        assert_eq!(
+            bits(&floats(&right[k])),
+            bits(&sum(a, b)),
+            "{what}: sum {k}"
+        );
+    }
+}
+
+#[test]
+fn all_shards_at_once_have_the_bits_of_one_after_the_other() {
+    let before = par::num_threads();
+    for sample in samples() {
+        let leaf_only = matches!(sample.op, Op::Constant(_));
+        let doubles = sample.inputs.iter().any(|i| i.dtype == DType::F64);
+        if leaf_only || doubles {
+            continue;
+        }
+        let n = sample.inputs.iter().filter(|i| !i.constant).count();
+        for split in choices(n) {
+            par::set_num_threads(1 + split.len() % 3);
+            check(&sample, &split, false);
+            check(&sample, &split, true);
+        }
+    }
+    par::set_num_threads(before);
+}
+
+#[test]
+fn what_cannot_be_summed_is_refused() {
+    let x = leaf(Op::Placeholder, DType::I32, &[1]);
+    let function = Function::new("f".into(), vec![x.clone()], vec![x], vec![], 1).unwrap();
+    let call = Call {
+        function,
+        split: vec![true],
+        shards: vec![vec![Literal::from_f64(DType::I32, vec![1], &[1.0])]; SHARDS],
+    };
+    let error = call.at_once(&[4], 1.0).unwrap_err().to_string();
+    assert!(error.contains("float32"), "{error}");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_shards() {
+    // Sums of gradients take a few blocks, not one for each shard.
+    let x = leaf(Op::Placeholder, DType::F32, &[16, 64]);
+    let dy = leaf(Op::Placeholder, DType::F32, &[16, 512]);
+    let product = Op::MatMul {
+        transpose_a: true,
+        transpose_b: false,
+        epilogue: Default::default(),
+    };
+    let open = |t: &Tensor| {
+        let mut dims = t.shape().to_vec();
+        dims[0] = None;
+        let ty = TensorType {
+            dtype: DType::F32,
+            shape: dims,
+        };
+        Node::leaf(Op::Placeholder, ty, None)
+    };
+    let (x, dy) = (open(&x), open(&dy));
+    let dw = build(product, &[&x, &dy]);
+    let axes = vec![0];
+    let db = build(
+        Op::Reduce {
+            op: ReduceOp::Sum,
+            axes,
+            keepdims: false,
+        },
+        &[&dy],
+    );
+    let function =
+        Arc::new(Function::new("f".into(), vec![x, dy], vec![dw, db], vec![], 8).unwrap());
+    let peak = |shards: usize| {
+        let widening = Widening {
+            samples: vec![true, true],
+            rows: 128 / shards,
+            sum: ShardSum {
+                groups: vec![shards],
+                factor: 1f32.to_bits(),
+            },
+        };
+        let shapes = [vec![128, 64], vec![128, 512]];
+        function
+            .plan_widened(&shapes, &widening)
+            .unwrap()
+            .peak_bytes()
+    };
+    let bias = 512 * 4;
+    assert!(
+        peak(8) <= peak(1) + 8 * bias + 256,
+        "{} {}",
+        peak(8),
+        peak(1)
+    );
+}
