@@ -31,8 +31,8 @@ from hornbeam.layers import (
     GaussianNoise,
     GlobalAveragePooling1D,
     GlobalAveragePooling2D,
-    GroupNormalization,
     GlobalMaxPooling1D,
+    GroupNormalization,
     Input,
     Lambda,
     LocallyConnected1D,
@@ -202,7 +202,8 @@ def attention():
     q, k, v = Dense(8)(x), Dense(8)(x), Dense(8)(x)
     weights = Softmax()(Dot(axes=2)([q, k]))
     y = multiply([Dot(axes=(2, 1))([weights, v]), x])
-    y = Dense(3)(Lambda(lambda t: K.sum(t, axis=1) / K.max(t, axis=(1, 2), keepdims=False)[:, None])(y))
+    y = Lambda(lambda t: K.sum(t, axis=1) / (1 + K.max(K.abs(t), axis=(1, 2))[:, None]))(y)
+    y = Dense(3)(y)
     return Model(x, y), numbers(6, 8), numbers(3), "logcosh"
 
 
@@ -232,7 +233,7 @@ CASES = [
 
 
 def train(model, x, y, shards, at_once, **options):
-    """Two epochs from the state in which the model is; all bits of what comes of it, and the loops."""
+    """Train two epochs; return all bits of what comes of it, and the loops."""
     strategy = ShardsHere(shards, at_once)
     set_strategy(strategy)
     history = model.fit(
@@ -257,7 +258,7 @@ def beginning(model, shards, weighted=False):
 
 
 def check(model, x, y, shards, **options):
-    """Compares both ways of running shards from the same state; returns steps that ran at once."""
+    """Compare both ways of running shards; return how many steps ran at once."""
     restore = beginning(model, shards, "sample_weight" in options)
     results = []
     for at_once in (False, True):
