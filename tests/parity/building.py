@@ -30,12 +30,28 @@ def make(case: LayerCase, **more: Any) -> Any:
     return getattr(keras.layers, case.layer)(*wrapped, **resolve(keras, case.config), **more)
 
 
+def unsized(case: LayerCase) -> list[tuple[int | None, ...]]:
+    """The case's shapes of which no more than the channels is known."""
+    axis = -1
+    if case.config.get("data_format") == "channels_first":
+        # Of the images, before which there are steps.
+        axis = 1 if case.layer == "ConvLSTM2D" else 0
+    shapes = []
+    for shape in case.shapes:
+        known: list[int | None] = [None] * len(shape)
+        if case.vocabulary is None:
+            known[axis] = shape[axis]
+        shapes.append(tuple(known))
+    return shapes
+
+
 class Built:
     """A case's layer between its inputs and outputs.
 
     Args:
         case: a row of the table.
         weights: what its weights begin with; None for what its initializers give.
+        sized: whether the sizes that weights need not know are known.
 
     Attributes:
         inputs: one a shape of the case.
@@ -44,12 +60,15 @@ class Built:
         model: from the inputs to the outputs.
     """
 
-    def __init__(self, case: LayerCase, weights: list[np.ndarray] | None = None) -> None:
+    def __init__(
+        self, case: LayerCase, weights: list[np.ndarray] | None = None, sized: bool = True
+    ) -> None:
         self.case = case
         dtype = K.floatx() if case.vocabulary is None else "int32"
         batch = case.batch if case.stateful else None
         self.inputs = [
-            keras.layers.Input(batch_shape=(batch, *s), dtype=dtype) for s in case.shapes
+            keras.layers.Input(batch_shape=(batch, *s), dtype=dtype)
+            for s in (case.shapes if sized else unsized(case))
         ]
         shown: list[Any] = [
             keras.layers.Masking()(x) if masked else x

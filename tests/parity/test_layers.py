@@ -85,6 +85,31 @@ def test_a_sample_does_not_depend_on_its_batch(case):
         assert_all_close(function([*xs, 0]), expected, f"of {samples} samples: output")
 
 
+#: Cases whose weights, or whose merged inputs, depend on every size.
+SIZED = ("LocallyConnected1D", "LocallyConnected2D")
+
+
+def depends_on_sizes(case):
+    axis = case.config.get("axis", -1)
+    normalized = case.layer.endswith("Normalization") and axis != -1
+    places = case.layer == "PReLU" and "shared_axes" not in case.config
+    return case.layer in SIZED or normalized or places
+
+
+@pytest.mark.parametrize("case", [c for c in INDEPENDENT if max(map(len, c.values[0].shapes)) > 1])
+def test_sizes_need_not_be_known(case):
+    arrays = arrays_of(case)
+    if depends_on_sizes(case):
+        with pytest.raises(ValueError, match="must be known"):
+            Built(case, sized=False)
+        return
+    built = Built(case, numbered(arrays, "w"), sized=False)
+    for y, out in zip(built.outputs, named(arrays, "out"), strict=True):
+        known = zip(K.int_shape(y), out.shape, strict=True)
+        assert all(says in (None, size) for says, size in known)
+    assert_all_close(built.predict(numbered(arrays, "x"), 3), named(arrays, "out"), "output")
+
+
 @pytest.mark.parametrize("case", INITIALIZED)
 def test_weights_begin_with_what_their_initializers_give(case):
     expected = numbered(arrays_of(case), "initial")
