@@ -242,6 +242,8 @@ def _masks() -> list[LayerCase]:
     return [
         *cases,
         _tf("mask_of_one_of_two", "Add", pair, {}, masked=(True, False), above=ABOVE),
+        _tf("mask_of_other", "Multiply", pair, {}, masked=(False, True), above=ABOVE),
+        _tf("mask_of_features_of_one", "Concatenate", pair, {}, masked=(True, False), above=ABOVE),
         _tf("mask_of_steps", "Concatenate", pair, {"axis": 1}, masked=masked, above=ABOVE),
         _tf("masking", "Masking", (SHAPE,), {}, masked=ON, above=ABOVE),
         _tf("masking_value", "Masking", (SHAPE,), {"mask_value": 1.5}, above=ABOVE),

@@ -114,3 +114,41 @@ def test_class_weights_need_every_class():
         model.fit(arrays["x"], arrays["t"], class_weight={0: 1.0}, epochs=1, verbose=0)
     for a, b in zip(model.get_weights(), before, strict=True):
         assert np.array_equal(a, b)
+
+
+def sequence_data(name):
+    """Targets (samples, steps, ...) and inputs of which some steps are zero."""
+    arrays = golden("losses", name)
+    random = np.random.default_rng(list(name.encode()))
+    t = np.stack([random.permutation(arrays["t"]) for _ in range(4)], 1)
+    x = random.normal(size=(len(t), 4, 5))
+    x[random.random(x.shape[:2]) < 0.3] = 0
+    return x, t, random
+
+
+@pytest.mark.parametrize("mode", [None, "sample", "temporal"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_masks_and_sample_weights(name, mode):
+    """Each divides by the fraction that is left: of steps for masks, of weights that are not 0."""
+    x, t, random = sequence_data(name)
+    arrays = golden("losses", name)
+    inputs = keras.layers.Input(shape=x.shape[1:])
+    dense = keras.layers.Dense(arrays["w1"].size, activation=ACTIVATION[LOSSES[name]])
+    model = keras.models.Model(inputs, dense(keras.layers.Masking()(inputs)))
+    model.set_weights(numbered(arrays, "w"))
+    temporal = "temporal" if mode == "temporal" else None
+    model.compile("sgd", name, sample_weight_mode=temporal)
+    scores = K.eval(
+        getattr(keras.losses, name)(K.constant(t), K.constant(model.predict(x)))
+    ).astype("float64")
+    mask = (x != 0).any(-1)
+    scores = scores * mask / mask.mean()
+    weights = None
+    if mode is not None:
+        shape = mask.shape if mode == "temporal" else len(x)
+        weights = random.uniform(0.5, 2, shape) * (random.random(shape) < 0.7)
+        weighted = scores if mode == "temporal" else scores.mean(1)
+        scores = weighted * weights / (weights != 0).mean()
+    found = model.test_on_batch(x, t, sample_weight=weights)
+    assert_close(found, scores.mean(), "loss")
+    assert_close(model.train_on_batch(x, t, sample_weight=weights), scores.mean(), "loss")

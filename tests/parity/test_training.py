@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import hornbeam as keras
@@ -78,3 +79,34 @@ def test_penalty_in_fit(case):
     arrays = golden("penalties", case)
     model = network(arrays, keras.optimizers.SGD(lr=0.05), **PENALTIES[case])
     check_fit(model, arrays)
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS)
+def test_a_table_is_trained_as_a_kernel_of_one_hot_inputs(case):
+    """Rows that a batch asks for twice, and rows that it does not ask for."""
+    random = np.random.default_rng(3)
+    words = random.integers(0, 7, (24, 5))
+    target = random.normal(size=(24, 2))
+    # Row 0 is never asked for.
+    words[words == 0] = 3
+
+    def model(first, shape):
+        built = keras.models.Sequential([first, keras.layers.Flatten(), keras.layers.Dense(2)])
+        assert built.input_shape[1:] == shape
+        random = np.random.default_rng(4)
+        built.set_weights([random.normal(size=w.shape) for w in built.get_weights()])
+        built.compile(optimizer_of(case), "mse")
+        return built
+
+    table = model(keras.layers.Embedding(7, 3, input_length=5), (5,))
+    kernel = model(keras.layers.Dense(3, use_bias=False, input_shape=(5, 7)), (5, 7))
+    one_hot = np.eye(7)[words]
+    for _ in range(5):
+        for rows in (slice(0, 8), slice(8, 24)):
+            a = table.train_on_batch(words[rows], target[rows])
+            b = kernel.train_on_batch(one_hot[rows], target[rows])
+            assert_close(a, b, "loss", steps=10)
+    table.fit(words, target, 8, epochs=3, shuffle=False, verbose=0)
+    kernel.fit(one_hot, target, 8, epochs=3, shuffle=False, verbose=0)
+    for a, b in zip(table.get_weights(), kernel.get_weights(), strict=True):
+        assert_close(a, b, "weights", steps=10)
