@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hornbeam as keras
-from hornbeam.layers import Dense, Embedding, Flatten
+from hornbeam.layers import Dense
 from hornbeam.models import Sequential
 
 MIB = 1024 * 1024
@@ -32,19 +32,8 @@ def classifier():
     return model
 
 
-def embedder():
-    model = Sequential()
-    model.add(Embedding(10, 4, input_length=3, name="words"))
-    model.add(Flatten())
-    model.add(Dense(1, name="score"))
-    model.compile("sgd", "mse")
-    return model
-
-
 X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
 Y = (np.arange(12) % 3).reshape(-1, 1)
-TOKENS = np.arange(36).reshape(12, 3) % 10
-TARGETS = np.ones((12, 1), "float32")
 
 
 # Memory.
@@ -122,181 +111,6 @@ def test_models_are_freed():
     assert growth(collected, 10, 60) < 64 * MIB
 
 
-# Bad inputs: (what is called, on which model, the exceptions, what the message must name).
-
-BAD_CALLS = {
-    "wrong rank": (
-        classifier,
-        lambda m: m.predict(np.zeros((4, 5, 2), "float32")),
-        ValueError,
-        "hidden",
-    ),
-    "wrong feature count": (
-        classifier,
-        lambda m: m.fit(np.zeros((12, 6), "float32"), Y, verbose=0),
-        ValueError,
-        r"hidden.*\b5\b.*\b6\b",
-    ),
-    "wrong target features": (
-        embedder,
-        lambda m: m.fit(TOKENS, np.ones((12, 2), "float32"), verbose=0),
-        ValueError,
-        r"score.*\b1\b.*\b2\b",
-    ),
-    "mismatched sample counts": (
-        classifier,
-        lambda m: m.fit(X, Y[:7], verbose=0),
-        ValueError,
-        r"\b12\b.*\b7\b",
-    ),
-    "mismatched sample weights": (
-        classifier,
-        lambda m: m.fit(X, Y, sample_weight=np.ones(5), verbose=0),
-        ValueError,
-        r"weight",
-    ),
-    "labels too large": (
-        classifier,
-        lambda m: m.fit(X, Y + 1, verbose=0),
-        (ValueError, IndexError),
-        r"scores|label",
-    ),
-    "labels negative": (
-        classifier,
-        lambda m: m.train_on_batch(X, Y - 1),
-        (ValueError, IndexError),
-        r"scores|label",
-    ),
-    "embedding index too large": (
-        embedder,
-        lambda m: m.predict(TOKENS + 1),
-        (ValueError, IndexError),
-        "words",
-    ),
-    "embedding index negative": (
-        embedder,
-        lambda m: m.train_on_batch(TOKENS - 1, TARGETS),
-        (ValueError, IndexError),
-        "words",
-    ),
-    "no samples": (
-        classifier,
-        lambda m: m.fit(X[:0], Y[:0], verbose=0),
-        ValueError,
-        r"sample|empty",
-    ),
-    "array of objects": (
-        classifier,
-        lambda m: m.predict(np.array([[1, 2, 3, 4, "five"]], dtype=object)),
-        (ValueError, TypeError),
-        r"object|dtype",
-    ),
-    "array of strings": (
-        classifier,
-        lambda m: m.predict(np.array([["a", "b", "c", "d", "e"]])),
-        (ValueError, TypeError),
-        r"dtype|string|str|<U",
-    ),
-    "ragged list": (
-        classifier,
-        lambda m: m.fit([[1, 2, 3, 4, 5], [1, 2]], Y[:2], verbose=0),
-        (ValueError, TypeError),
-        r".",
-    ),
-    "two inputs for one": (
-        classifier,
-        lambda m: m.predict([X, X]),
-        ValueError,
-        r"input",
-    ),
-    "batch size of zero": (
-        classifier,
-        lambda m: m.fit(X, Y, batch_size=0, verbose=0),
-        ValueError,
-        "batch_size",
-    ),
-    "unknown argument of fit": (
-        classifier,
-        lambda m: m.fit(X, Y, epoch=3, verbose=0),
-        TypeError,
-        "epoch",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_CALLS)
-def test_bad_call(case):
-    make, call, exceptions, message = BAD_CALLS[case]
-    model = make()
-    good = (X, Y) if make is classifier else (TOKENS, TARGETS)
-    before = model.get_weights()
-    with pytest.raises(exceptions) as caught:
-        call(model)
-    assert re.search(message, str(caught.value), re.S | re.I), str(caught.value)
-    for a, b in zip(model.get_weights(), before, strict=True):
-        assert np.array_equal(a, b)
-    losses = model.fit(*good, epochs=2, verbose=0).history["loss"]
-    assert np.isfinite(losses).all()
-    assert np.isfinite(model.predict(good[0])).all()
-
-
-BAD_LAYERS = {
-    "unknown keyword": (lambda: Dense(4, activatoin="relu"), TypeError, "activation"),
-    "unknown activation": (lambda: Dense(4, activation="rlu"), ValueError, "rlu"),
-    "unknown initializer": (
-        lambda: Dense(4, kernel_initializer="glorot"),
-        ValueError,
-        "glorot",
-    ),
-    "kernel larger than its input": (
-        lambda: Sequential([keras.layers.Conv2D(2, 5, input_shape=(3, 3, 1), name="stem")]),
-        ValueError,
-        "stem|kernel",
-    ),
-    "wrong rank between layers": (
-        lambda: Sequential([Dense(4, input_shape=(3,)), keras.layers.Conv2D(2, 3, name="late")]),
-        ValueError,
-        "late",
-    ),
-    "merged shapes": (
-        lambda: keras.layers.add([keras.layers.Input(shape=(3,)), keras.layers.Input(shape=(4,))]),
-        ValueError,
-        r"3.*4",
-    ),
-    "reshape to another size": (
-        lambda: Sequential([keras.layers.Reshape((4, 2), input_shape=(9,), name="fold")]),
-        ValueError,
-        "size|shape|fold",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_LAYERS)
-def test_bad_layer(case):
-    make, exception, message = BAD_LAYERS[case]
-    with pytest.raises(exception, match=message):
-        make()
-
-
-@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
-def test_uncompiled(method):
-    model = Sequential()
-    model.add(Dense(3, input_shape=(5,)))
-    with pytest.raises(RuntimeError, match="compile"):
-        getattr(model, method)(X, X[:, :3])
-    assert model.predict(X).shape == (12, 3)
-
-
-def test_bad_compile_names_what_there_is():
-    model = Sequential()
-    model.add(Dense(3, input_shape=(5,)))
-    for arguments in (("sdg", "mse"), ("sgd", "msee")):
-        with pytest.raises(ValueError, match="sdg|msee"):
-            model.compile(*arguments)
-    with pytest.raises(ValueError, match="accurracy"):
-        model.compile("sgd", "mse", metrics=["accurracy"])
-
-
 def test_too_large_is_a_memory_error():
     """A tensor of 140 TB is refused; the process does not end."""
     from hornbeam import backend as K  # noqa: N812
@@ -306,33 +120,6 @@ def test_too_large_is_a_memory_error():
     with pytest.raises(MemoryError, match="bytes"):
         function([np.ones((2, 4), "float32")])
     assert np.isfinite(classifier().predict(X)).all()
-
-
-def test_inputs_are_not_changed():
-    model = classifier()
-    x, y = X.copy(), Y.copy()
-    x.setflags(write=False)
-    y.setflags(write=False)
-    model.fit(x, y, epochs=2, batch_size=5, verbose=0)
-    model.predict(x)
-    assert np.array_equal(x, X)
-    assert np.array_equal(y, Y)
-
-
-@pytest.mark.parametrize(
-    "view",
-    [
-        pytest.param(lambda x: np.asfortranarray(x), id="fortran"),
-        pytest.param(lambda x: x[::-1][::-1], id="reversed"),
-        pytest.param(lambda x: np.repeat(x, 2, axis=1)[:, ::2], id="strided"),
-        pytest.param(lambda x: x.astype("float64"), id="float64"),
-        pytest.param(lambda x: x.astype(">f4"), id="big-endian"),
-        pytest.param(lambda x: x.tolist(), id="list"),
-    ],
-)
-def test_layouts_of_arrays(view):
-    model = classifier()
-    assert np.array_equal(model.predict(np.asarray(view(X))), model.predict(X))
 
 
 # Processes.

@@ -55,7 +55,38 @@ def as_array(x: Any, dtype: str, what: str) -> np.ndarray:
         return array
     if array.size * np.dtype(dtype).itemsize > COPY_LIMIT:
         return array
-    return np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    return convert(array, dtype, what)
+
+
+def convert(array: np.ndarray, dtype: str, what: str) -> np.ndarray:
+    """Return an array of numbers as a contiguous one of another type.
+
+    Args:
+        array: booleans, integers or floats.
+        dtype: the type wanted.
+        what: what it is, for messages.
+
+    Raises:
+        ValueError: when integers are wanted, and a number is none or too large. NumPy's own
+            conversion would make another number of it.
+    """
+    wanted = np.dtype(dtype)
+    if wanted.kind in "iu" and array.size and not np.can_cast(array.dtype, wanted):
+        _check_whole(array, wanted, what)
+    return np.ascontiguousarray(array, dtype=wanted).reshape(array.shape)
+
+
+def _check_whole(array: np.ndarray, wanted: np.dtype[Any], what: str) -> None:
+    limits = np.iinfo(wanted)
+    with np.errstate(invalid="ignore"):
+        bad = ~((array >= limits.min) & (array <= limits.max))
+        if array.dtype.kind == "f":
+            bad |= array != np.floor(array)
+    if bad.any():
+        raise ValueError(
+            f"{what} holds {array[bad].flat[0]}, expected whole numbers from {limits.min} to "
+            f"{limits.max} ({wanted.name}): round them first, or encode them as such numbers"
+        )
 
 
 def _from_objects(array: np.ndarray, what: str) -> np.ndarray:
@@ -68,5 +99,9 @@ def _from_objects(array: np.ndarray, what: str) -> np.ndarray:
         raise ValueError(hint)
     try:
         return array.astype("float64")
+    except OverflowError:
+        raise ValueError(
+            f"{what} holds a number that is too large for float64: scale the data"
+        ) from None
     except (TypeError, ValueError):
         raise ValueError(hint) from None

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import convert
+
 
 def is_lazy(x: Any) -> bool:
     """Tell whether `x` is sliced like an array but lies elsewhere (an HDF5 dataset)."""
@@ -29,17 +31,21 @@ def read_rows(x: Any, rows: np.ndarray, dtype: str) -> np.ndarray:
         x: an array or a dataset.
         rows: row numbers.
         dtype: the type wanted.
+
+    Raises:
+        ValueError: when integers are wanted, and a number is none or too large.
     """
+    what = "a batch of the data"
     if not is_lazy(x):
-        return np.ascontiguousarray(x[rows], dtype=dtype)
+        return convert(x[rows], dtype, what)
     first, last = int(rows.min()), int(rows.max())
     if last - first + 1 == len(rows):
         # A contiguous block is read as one, whatever its inner order.
         block = np.asarray(x[first : last + 1])
-        return np.ascontiguousarray(block[rows - first], dtype=dtype)
+        return convert(block[rows - first], dtype, what)
     # HDF5 reads rows in increasing order, each once.
     order, places = np.unique(rows, return_inverse=True)
-    return np.ascontiguousarray(np.asarray(x[order.tolist()])[places], dtype=dtype)
+    return convert(np.asarray(x[order.tolist()])[places], dtype, what)
 
 
 class LazyRun:

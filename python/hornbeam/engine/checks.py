@@ -6,6 +6,7 @@ expected.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -231,7 +232,7 @@ def hint_for(loss: Any) -> str:
 
 
 def check_labels(y: np.ndarray, classes: int | None, name: str) -> None:
-    """Check that class numbers lie in 0..classes-1.
+    """Check that class numbers are whole and lie in 0..classes-1.
 
     Raises:
         ValueError: when one does not.
@@ -239,11 +240,16 @@ def check_labels(y: np.ndarray, classes: int | None, name: str) -> None:
     if classes is None or y.size == 0:
         return
     low, high = y.min(), y.max()
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
+    if not (low >= 0 and high < classes):
+        wrong = high if low >= 0 else low
         raise ValueError(
-            f"The targets for {name} hold the label {int(wrong)}, but its output has {classes} "
+            f"The targets for {name} hold the label {wrong:.17g}, but its output has {classes} "
             f"classes: labels must lie in 0..{classes - 1}"
+        )
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise ValueError(
+            f"The targets for {name} hold the label {y[y != np.floor(y)].flat[0]:.17g}, but the "
+            "loss `sparse_categorical_crossentropy` expects class numbers, which are whole"
         )
 
 
@@ -257,6 +263,58 @@ def check_positive(value: Any, name: str) -> int:
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
         raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
     return int(number)
+
+
+def check_count(value: Any, name: str) -> int:
+    """Return a whole number of at least 0.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"`{name}` must be a whole number of at least 0, got {value!r}")
+    return int(value)
+
+
+def check_fraction(value: Any, name: str) -> float:
+    """Return a number that is at least 0 and less than 1; None counts as 0.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    number = 0.0 if value is None else value
+    is_number = isinstance(number, (int, float, np.number)) and not isinstance(number, bool)
+    if not is_number or not 0.0 <= number < 1.0:
+        raise ValueError(
+            f"`{name}` must be a fraction of the samples, at least 0 and less than 1, got {value!r}"
+        )
+    return float(number)
+
+
+def check_verbose(value: Any) -> int:
+    """Return 0, 1 or 2; booleans and None count as what they are, and 'auto' as 1.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None or value == "auto":
+        return 1 if value else 0
+    if not isinstance(value, (bool, int, np.integer)) or value not in (0, 1, 2):
+        raise ValueError(
+            "`verbose` must be 0 (silence), 1 (a progress bar) or 2 (a line for each epoch), got "
+            f"{value!r}"
+        )
+    return int(value)
+
+
+def check_shuffle(value: Any) -> None:
+    """Check `fit`'s argument.
+
+    Raises:
+        ValueError: for a string other than 'batch'.
+    """
+    if isinstance(value, str) and value != "batch":
+        raise ValueError(f"`shuffle` must be True, False or 'batch', got {value!r}")
 
 
 def standardize_weights(
@@ -281,10 +339,20 @@ def standardize_weights(
     if mode not in (None, "temporal"):
         raise ValueError(f'sample_weight_mode should be None or "temporal". Found: {mode!r}')
     if sample_weight is not None:
+        if class_weight is not None:
+            warnings.warn(
+                f"`class_weight` is not used for {name}, which has a sample_weight as well: "
+                "multiply the weights of the samples by those of their classes."
+            )
         return _sample_weights(y, np.asarray(sample_weight), mode, name)
-    if isinstance(class_weight, Mapping):
-        return _class_weights(y, class_weight, mode, name)
-    return None
+    if class_weight is None or (hasattr(class_weight, "__len__") and not len(class_weight)):
+        return None
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"`class_weight` for {name} must be a dictionary from class number to weight, such as "
+            f"{{0: 1.0, 1: 2.5}}, got {class_weight!r}"
+        )
+    return _class_weights(y, class_weight, mode, name)
 
 
 def _sample_weights(y: Any, weights: np.ndarray, mode: str | None, name: str) -> np.ndarray:
@@ -312,6 +380,11 @@ def _sample_weights(y: Any, weights: np.ndarray, mode: str | None, name: str) ->
             f"Found a sample_weight array with shape {weights.shape} for an input with shape "
             f"{tuple(y.shape)}. sample_weight cannot be broadcast."
         )
+    if weights.dtype.kind == "f" and not np.isfinite(weights).all():
+        raise ValueError(
+            f"The sample weights for {name} hold {weights[~np.isfinite(weights)].flat[0]}, which "
+            "would make the loss and all weights of the model that too: every one must be finite"
+        )
     return weights
 
 
@@ -329,7 +402,13 @@ def _class_weights(
             f"`class_weight` must contain all classes in the data. The classes {missing} exist in "
             f"the data for {name} but not in `class_weight`."
         )
-    return np.asarray([class_weight[c] for c in present], dtype="float64")[places]
+    numbers = [class_weight[c] for c in present]
+    if not all(isinstance(w, (int, float, np.number)) and np.isfinite(w) for w in numbers):
+        raise ValueError(
+            f"`class_weight` for {name} must hold a finite number for each class, got "
+            f"{dict(class_weight)}"
+        )
+    return np.asarray(numbers, dtype="float64")[places]
 
 
 def per_output(value: Any, names: Sequence[str], what: str) -> list[Any]:

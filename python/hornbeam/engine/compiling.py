@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .. import backend as K
-from ..utils.generic_utils import nearest_name
+from ..utils.generic_utils import get_custom_objects, nearest_name
 
 
 @dataclass
@@ -81,6 +83,8 @@ def plan_outputs(
     """
     functions = _loss_functions(loss, names)
     factors = _spread(loss_weights, names, "loss_weights", default=1.0)
+    if not all(isinstance(f, (int, float, np.number)) for f in factors):
+        raise ValueError(f"`loss_weights` must hold a number for each output, got {loss_weights!r}")
     modes = _spread(sample_weight_mode, names, "sample_weight_mode", same_for_all=True)
     for mode in modes:
         if mode not in (None, "temporal"):
@@ -193,6 +197,10 @@ def _metric(metric: Any, plan: OutputPlan) -> tuple[str, Callable[..., Any]]:
 
     if metric in ("accuracy", "acc"):
         return "acc", _accuracy_for(plan)
+    if isinstance(metric, str):
+        known = {*vars(available), "accuracy", *get_custom_objects()}
+        if metric not in known and nearest_name(metric, known) == "accuracy":
+            raise ValueError(f"Unknown metric function: {metric!r}. Did you mean 'accuracy'?")
     function = available.get(metric)
     name = getattr(function, "__name__", None) or getattr(function, "name", None)
     return name or type(function).__name__, function
@@ -286,22 +294,25 @@ def weighted_loss(
     score = function(y_true, y_pred)
     if mask is not None:
         mask = K.cast(mask, K.dtype(score))
-        score = score * mask
-        score = score / batch_mean(mask)
+        score = _over_mean(score * mask, batch_mean(mask))
     if weights is not None:
         score = K.mean(score, axis=list(range(weights.ndim, score.ndim)))
         weights = K.cast(weights, K.dtype(score))
-        score = score * weights
-        score = score / batch_mean(K.cast(K.not_equal(weights, 0), K.dtype(score)))
+        counted = K.cast(K.not_equal(weights, 0), K.dtype(score))
+        score = _over_mean(score * weights, batch_mean(counted))
     return K.mean(score)
+
+
+def _over_mean(score: Any, mean: Any) -> Any:
+    """Divide by the fraction that counts; where nothing counts, zeros stay zeros."""
+    return score / K.maximum(mean, 1e-30)
 
 
 def masked_mean(score: Any, mask: Any = None, batch_mean: Callable[[Any], Any] = K.mean) -> Any:
     """Return the mean of a metric's values, of those that the mask lets count."""
     if mask is not None:
         mask = K.cast(mask, K.dtype(score))
-        score = score * mask
-        score = score / batch_mean(mask)
+        score = _over_mean(score * mask, batch_mean(mask))
     return K.mean(score)
 
 

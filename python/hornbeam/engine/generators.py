@@ -17,6 +17,9 @@ from ..utils.generic_utils import to_list, unpack_singleton
 from . import checks, loop
 from .strategy import get_strategy
 
+# What a stream without batches gives: a batch may be anything, and None is one that makes no sense.
+_END = object()
+
 
 @dataclass
 class Options:
@@ -61,9 +64,7 @@ def step_count(stream: Any, steps: int | None, what: str) -> int:
                 "to draw from it."
             )
         steps = len(stream)
-    if int(steps) < 1:
-        raise ValueError(f"`{what}` must be at least 1, got {steps!r}")
-    return int(steps)
+    return checks.check_positive(steps, what)
 
 
 @contextmanager
@@ -93,8 +94,8 @@ def draw(source: Iterator[Any], done: int, steps: int) -> Any:
     Raises:
         ValueError: when there is none.
     """
-    batch = next(source, None)
-    if batch is None:
+    batch = next(source, _END)
+    if batch is _END:
         raise ValueError(
             f"The generator ended after {done} batches of the {steps} that were expected. Let it "
             "loop without end, or ask for fewer steps."
@@ -141,6 +142,9 @@ def fit_generator(
     options: Options,
 ) -> Any:
     """Train on a stream (see `Model.fit_generator`)."""
+    checks.check_count(schedule.epochs, "epochs")
+    checks.check_count(schedule.initial_epoch, "initial_epoch")
+    verbose = checks.check_verbose(verbose)
     steps = step_count(stream, schedule.steps, "steps_per_epoch")
     if is_stream(validation_data):
         step_count(validation_data, validation_steps, "validation_steps")

@@ -8,7 +8,7 @@ be shown.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,8 +126,8 @@ def prepare_callbacks(
     """
     from ..callbacks import BaseLogger, CallbackList, History, ProgbarLogger
 
+    given = _given_callbacks(callbacks)
     model.history = History()
-    given = list(callbacks) if callbacks is not None else []
     for make in _added:
         given += make()
     shown = [ProgbarLogger(count_mode)] if verbose else []
@@ -142,6 +142,20 @@ def prepare_callbacks(
     result.set_params(params)
     model.stop_training = False
     return result
+
+
+def _given_callbacks(callbacks: Any) -> list[Any]:
+    """Return the user's callbacks as a list; one alone may come without it."""
+    if callbacks is None:
+        return []
+    given = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in given:
+        if not hasattr(callback, "set_model") or isinstance(callback, type):
+            raise TypeError(
+                "`callbacks` must be a list of Callback objects, such as [EarlyStopping()]; "
+                f"it holds {callback!r}"
+            )
+    return given
 
 
 def fit_loop(plan: FitPlan, callbacks: Any) -> None:

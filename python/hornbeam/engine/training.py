@@ -93,6 +93,9 @@ class Model(CompiledModel):
             ValueError: when the data do not fit.
         """
         epochs, stream = self._fit_keywords(epochs, kwargs, is_stream(x))
+        epochs = checks.check_count(epochs, "epochs")
+        initial_epoch = checks.check_count(initial_epoch, "initial_epoch")
+        verbose = checks.check_verbose(verbose)
         with fitting_on(distribution):
             return self._fit(
                 x,
@@ -139,6 +142,8 @@ class Model(CompiledModel):
                 **stream,
             )
         batch_size = checks.check_positive(batch_size, "batch_size")
+        fraction = checks.check_fraction(validation_split, "validation_split")
+        checks.check_shuffle(shuffle)
         xs, ys, ws = self._standardize_user_data(
             x, y, sample_weight, class_weight, batch_size=batch_size
         )
@@ -147,8 +152,8 @@ class Model(CompiledModel):
         kept: Any = None
         if validation is not None:
             kept = checks.user_arrays(validation_data, validation)
-        elif validation_split and 0.0 < validation_split < 1.0:
-            count, validation = _split(xs, ys, ws, validation_split)
+        elif fraction:
+            count, validation = _split(xs, ys, ws, fraction)
             kept = [*validation[0], *validation[1], *checks.weights_or_ones(validation)]
         program = self._make_train_function(ws is not None)
         data = self._dataset(xs, ys, ws, self._train_program[0], count)  # type: ignore[index]
@@ -439,8 +444,9 @@ def _split(
     """
     count = len((xs or ys)[0])
     at = int(count * (1.0 - fraction))
-    if at == 0:
-        raise ValueError(f"validation_split={fraction} of {count} samples leaves none to train on")
+    if at in (0, count):
+        rest = "train" if at == 0 else "validate"
+        raise ValueError(f"validation_split={fraction} of {count} samples leaves none to {rest} on")
     cut = [[x[at:] for x in part] if part is not None else None for part in (xs, ys, ws)]
     return at, (cut[0], cut[1], cut[2])  # type: ignore[return-value]
 

@@ -283,7 +283,8 @@ class Permute(Layer):
         self.dims = tuple(int(d) for d in dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(
-                f"Permute: `dims` must hold each of 1..{len(self.dims)} once, got {self.dims}"
+                f"Permute {self.name!r}: `dims` must hold each of 1..{len(self.dims)} once, got "
+                f"{self.dims}"
             )
         self.input_spec = InputSpec(ndim=len(self.dims) + 1)
 

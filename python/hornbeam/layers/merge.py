@@ -48,8 +48,8 @@ class _Merge(Layer):
     def _check_inputs(self, inputs: Any, what: str) -> None:
         if not isinstance(inputs, list) or len(inputs) < self._least:
             raise ValueError(
-                f"A {type(self).__name__} layer should be called on a list of at least "
-                f"{self._least} inputs. Got {what}: {inputs}"
+                f"{type(self).__name__} {self.name!r}: A {type(self).__name__} layer should be "
+                f"called on a list of at least {self._least} inputs. Got {what}: {inputs}"
             )
 
     def build(self, input_shape: Any) -> None:
@@ -218,8 +218,8 @@ class Concatenate(_Merge):
             fits = fits and len({s[i] for s in shapes if s[i] is not None}) <= 1
         if not fits:
             raise ValueError(
-                f"A Concatenate layer requires inputs with matching shapes except for the concat "
-                f"axis {self.axis}. Got inputs shapes: {shapes}"
+                f"Concatenate {self.name!r}: A Concatenate layer requires inputs with matching "
+                f"shapes except for the concat axis {self.axis}. Got inputs shapes: {shapes}"
             )
 
     def call(self, inputs: Any) -> Any:
@@ -284,7 +284,10 @@ class Dot(_Merge):
 
     def _check_two(self, inputs: Any) -> None:
         if not isinstance(inputs, list) or len(inputs) != 2:
-            raise ValueError(f"A Dot layer should be called on a list of 2 inputs. Got: {inputs}")
+            raise ValueError(
+                f"Dot {self.name!r}: A Dot layer should be called on a list of 2 inputs. "
+                f"Got: {inputs}"
+            )
 
     def build(self, input_shape: Any) -> None:
         self._check_two(input_shape)

@@ -269,7 +269,8 @@ def _constrained(p: Any, new_p: Any, constraints: Mapping[Any, Any] | None) -> A
 
 
 def _unexpected_argument(cls: type, key: str) -> str:
-    known = {*_COMMON_ARGUMENTS, *inspect.signature(cls).parameters} - {"self", "kwargs"}
+    own = inspect.signature(cls).parameters
+    known = {*_COMMON_ARGUMENTS, *own, "learning_rate"} - {"self", "kwargs"}
     message = f"Unexpected keyword argument passed to optimizer {cls.__name__}: {key!r}."
     meant = nearest_name(key, known)
     return f"{message} Did you mean {meant!r}?" if meant else message

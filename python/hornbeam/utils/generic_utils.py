@@ -123,8 +123,13 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
         >>> nearest_name("kernal_size", ["filters", "kernel_size"])
         'kernel_size'
     """
-    candidates = {str(k).lower(): str(k) for k in known}
-    close = difflib.get_close_matches(str(name).lower(), list(candidates), n=1, cutoff=0.6)
+    name = str(name)
+    # Of names that differ in case alone, the one in the case that was typed comes last, and stays.
+    by_case = sorted(map(str, known), key=lambda k: (k.islower() == name.islower(), k))
+    candidates = {k.lower(): k for k in by_case}
+    close = difflib.get_close_matches(name.lower(), list(candidates), n=3, cutoff=0.6)
+    # Letters that changed places make a likelier slip than letters left out.
+    close.sort(key=lambda k: sorted(k) != sorted(name.lower()))
     return candidates[close[0]] if close else None
 
 
