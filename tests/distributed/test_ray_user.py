@@ -89,6 +89,69 @@ def test_sequences(crews):
     assert np.array_equal(arrays.get_weights()[0], model.get_weights()[0])
 
 
+def drawing_sequence():
+    class Drawn(Sequence):
+        """Augmented at random, and changed by each epoch's end; says which process made it."""
+
+        def __init__(self):
+            self.scale = 1.0
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            noise = np.random.randn(24, 5) * 0.1
+            rows = slice(index * 24, (index + 1) * 24)
+            return (X[rows] + noise) * self.scale, Y[rows]
+
+        def on_epoch_end(self):
+            self.scale += 1.0
+
+    return Drawn()
+
+
+def test_workers_make_the_batches_of_a_sequence(crews):
+    """Where processes are asked for; what is random in a batch does not depend on who makes it."""
+
+    def train(model, crew):
+        options = {"workers": 3, "use_multiprocessing": True, "verbose": 0, "distribution": crew}
+        return model.fit(drawing_sequence(), epochs=3, **options).history
+
+    _, history, again = on_both(crews, train)
+    assert history == again
+
+    class Origins(Sequence):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            return np.full((2, 5), float(os.getpid()))
+
+    set_distribution(crews[1])
+    try:
+        model = Sequential([Dense(1, input_shape=(5,), use_bias=False)])
+        model.set_weights([np.eye(5, 1)])
+        made_by = model.predict(Origins(), workers=2, use_multiprocessing=True)
+    finally:
+        set_distribution(None)
+    assert {int(p) for p in made_by[:, 0]} == {
+        w["pid"] for w in crews[1].strategy().crew.describe()
+    }
+
+    class Broken(Sequence):
+        def __init__(self):
+            self.held = threading.Lock()
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            raise KeyError(f"batch {index}")
+
+    with pytest.raises(ValueError, match="Broken cannot be sent.*use_multiprocessing=False"):
+        build().fit(Broken(), verbose=0, use_multiprocessing=True, distribution=crews[1])
+
+
 def test_datasets_of_ray(crews):
     pytest.importorskip("ray.data")
     rows = [{"x": x, "y": y, "w": 1.0} for x, y in zip(X, Y, strict=True)]

@@ -77,7 +77,11 @@ def batches(stream: Any, options: Options) -> Iterator[Iterator[Any]]:
         yield batches_of(stream) if hasattr(stream, "__len__") else map(as_batch, stream)
         return
     enqueuer: Any
-    if is_sequence(stream):
+    spread = getattr(get_strategy(), "spread", None)
+    if is_sequence(stream) and options.processes and spread is not None:
+        # Threads wait for processes that there are elsewhere.
+        enqueuer = OrderedEnqueuer(spread(stream))
+    elif is_sequence(stream):
         enqueuer = OrderedEnqueuer(stream, use_multiprocessing=options.processes)
     else:
         enqueuer = GeneratorEnqueuer(stream, pickle_safe=options.processes)

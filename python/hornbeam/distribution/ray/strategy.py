@@ -16,6 +16,7 @@ from . import programs
 from .controller import Crew, StateLostError, WorkersLostError
 from .files import send
 from .orders import Order, Progress, Task
+from .spread import SpreadSequence
 
 
 class RayStrategy:
@@ -130,6 +131,10 @@ class RayStrategy:
     def sum_over_members(self, sums: np.ndarray) -> np.ndarray:
         """Return the sums: they are those of all batches."""
         return sums
+
+    def spread(self, sequence: Any) -> Any:
+        """Return a sequence of the same batches, made by the workers' processes."""
+        return SpreadSequence(self.crew, sequence)
 
     def turn(self) -> Any:
         """Return what keeps the driver's other threads from giving orders meanwhile."""

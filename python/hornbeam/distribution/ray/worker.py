@@ -26,6 +26,7 @@ from ..balance import Report
 from . import programs
 from .files import open_source
 from .orders import Order, Progress, Settings, Task
+from .spread import BatchMaker
 from .wire import Standing, decode_state, describe_error, encode_state, rebuild_error
 
 # Seconds that steps run between two looks at what else there is to do.
@@ -103,6 +104,7 @@ class HornbeamWorker:
         self._changed = threading.Condition()
         self._progress = Progress()
         self._renewed = time.monotonic()
+        self._batches = BatchMaker()
         self._worked = (0, 0.0)
 
     # What the driver and the coordinator call, from the actor's other threads.
@@ -199,6 +201,10 @@ class HornbeamWorker:
             run.run(max_steps=1)
             results.append((run.samples_done - before, run.last()[: program.scalars]))
         return results, run.collected()
+
+    def make_batch(self, sent: list[Any], index: int, seed: np.ndarray) -> Any:
+        """Return a batch of a user's `Sequence` (see `spread`)."""
+        return self._batches.make(sent, index, seed)
 
     def leave(self) -> None:
         """End all work."""
