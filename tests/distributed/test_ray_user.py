@@ -164,6 +164,8 @@ def test_datasets_of_ray(crews):
 
     _, history, again = on_both(crews, train)
     assert history == again
+    with pytest.raises(TypeError, match="MaterializedDataset of Ray.*RayData"):
+        build().fit(dataset, distribution=crews[1])
     with pytest.raises(ValueError, match="no column 'z'.*'w', 'x', 'y'"):
         next(iter(RayData(dataset, "z")))
 

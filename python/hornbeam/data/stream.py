@@ -12,9 +12,19 @@ from .hdf5 import is_lazy
 
 
 def is_stream(x: Any) -> bool:
-    """Tell whether `x` gives batches of a model's data, and is no array itself."""
+    """Tell whether `x` gives batches of a model's data, and is no array itself.
+
+    Raises:
+        TypeError: when it is a dataset of Ray, which has no batches of inputs and targets yet.
+    """
     if x is None or isinstance(x, (dict, str)) or is_array_like(x) or is_lazy(x):
         return False
+    if type(x).__module__.startswith("ray.") and hasattr(x, "iter_batches"):
+        raise TypeError(
+            f"A {type(x).__name__} of Ray does not say which of its columns are inputs and which "
+            "are targets: give hornbeam.distribution.RayData(dataset, features, labels, "
+            "batch_size=...) instead."
+        )
     return hasattr(x, "__next__") or is_sequence(x) or is_loader(x)
 
 
