@@ -51,6 +51,13 @@ $(VENV)/.ray: $(VENV)/.created pyproject.toml deploy/versions.env
 	    "ray==$$(sed -n 's/^RAY_VERSION=//p' deploy/versions.env)"
 	touch $@
 
+# Where Python is one of the image's, its very packages; and what the tests of deploy/ need besides.
+$(VENV)/.deploy: $(VENV)/.ray pyproject.toml deploy/requirements.txt
+	$(BIN)/python $(PIP) $$($(BIN)/python .ci/extra.py cluster test-deploy) \
+	    $$($(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	        && echo --constraint deploy/requirements.txt)
+	touch $@
+
 $(PEERS)/.created: .ci/prerequisites
 	.ci/prerequisites $(PYTHON)
 	$(PYTHON) -m venv $(PEERS)
@@ -63,7 +70,7 @@ $(PEERS)/.created: .ci/prerequisites
 demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2: on two, with the same bits)
 	$(if $(WORKERS),HORNBEAM_WORKERS=$(WORKERS)) $(BIN)/python examples/digits.py
 
-test: test-rust $(VENV)/.ray ## Every test, Rust and Python, fast and slow
+test: test-rust $(VENV)/.deploy ## Every test, Rust and Python, fast and slow
 	$(BIN)/python -m pytest
 
 test-fast: test-rust

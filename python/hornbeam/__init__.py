@@ -51,6 +51,6 @@ def __dir__() -> list[str]:
 
 if os.environ.get("HORNBEAM_WORKERS"):
     # A script that knows nothing of it is distributed; workers start when the first step needs one.
-    from .distribution import from_environment, set_distribution
+    from .distribution.parallel import take_environment
 
-    set_distribution(from_environment())
+    take_environment()

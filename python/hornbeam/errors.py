@@ -43,3 +43,15 @@ class DownloadError(HornbeamError, OSError):
 
 class WorkerError(HornbeamError, RuntimeError):
     """A worker thread or process ended without handing its error over."""
+
+
+class NoClusterError(HornbeamError, ConnectionError):
+    """There is no Ray cluster at the address that was given."""
+
+
+class WorkersLostError(HornbeamError, RuntimeError):
+    """There are not enough workers to go on with."""
+
+
+class BackupError(HornbeamError, ValueError):
+    """A backup is damaged, or one of something else than what is trained."""

@@ -1,12 +1,13 @@
 """Nodes of Ray as the manifests start them, each in a network namespace: a pod's address and ports.
 
-A bridge joins the namespaces; 10.77.0.1 is this machine's end of it. Needs root and iproute2.
+A bridge joins the namespaces; 10.77.N.1 is this machine's end of it. Needs root and iproute2.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,23 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import manifests
 
-_NETWORK = "10.77.0"
+
+@dataclass(frozen=True)
+class Network:
+    """A bridge and its addresses.
+
+    Attributes:
+        name: the bridge's name.
+        prefix: the first three numbers of its addresses.
+    """
+
+    name: str
+    prefix: str
 
 
 def missing() -> str | None:
@@ -46,14 +59,16 @@ class Node:
 
     Args:
         number: the address's last part.
-        network: the bridge's name.
+        network: the bridge.
         folder: the pod's /tmp.
         variables: the container's environment.
     """
 
-    def __init__(self, number: int, network: str, folder: Path, variables: dict[str, str]) -> None:
-        self.address = f"{_NETWORK}.{number}"
-        self.name = f"{network}n{number}"
+    def __init__(
+        self, number: int, network: Network, folder: Path, variables: dict[str, str]
+    ) -> None:
+        self.address = f"{network.prefix}.{number}"
+        self.name = f"{network.name}n{number}"
         self.folder = folder
         folder.mkdir()
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -76,12 +91,12 @@ class Node:
             "netns",
             self.name,
         )
-        _ip("link", "set", f"{self.name}v", "master", network, "up")
+        _ip("link", "set", f"{self.name}v", "master", network.name, "up")
         for command in (
             ["addr", "add", f"{self.address}/24", "dev", "eth0"],
             ["link", "set", "eth0", "up"],
             ["link", "set", "lo", "up"],
-            ["route", "add", "default", "via", f"{_NETWORK}.1"],
+            ["route", "add", "default", "via", f"{network.prefix}.1"],
         ):
             _ip("-n", self.name, *command)
 
@@ -159,16 +174,18 @@ class Node:
 
 
 @contextlib.contextmanager
-def network(folder: Path) -> Iterator[str]:
-    """Inside the block, there is a bridge of the name that is yielded."""
-    name = f"hb{uuid.uuid4().hex[:6]}"
-    _ip("link", "add", name, "type", "bridge")
+def network() -> Iterator[Network]:
+    """Inside the block, there is a bridge with addresses that nobody else on the machine has."""
+    taken = subprocess.run(["ip", "-4", "addr"], capture_output=True, text=True).stdout
+    free = [n for n in range(256) if f" 10.77.{n}." not in taken]
+    made = Network(f"hb{uuid.uuid4().hex[:6]}", f"10.77.{random.choice(free)}")
+    _ip("link", "add", made.name, "type", "bridge")
     try:
-        _ip("addr", "add", f"{_NETWORK}.1/24", "dev", name)
-        _ip("link", "set", name, "up")
-        yield name
+        _ip("addr", "add", f"{made.prefix}.1/24", "dev", made.name)
+        _ip("link", "set", made.name, "up")
+        yield made
     finally:
-        _ip("link", "delete", name)
+        _ip("link", "delete", made.name)
 
 
 def wait_until(done, seconds: float = 90) -> bool:

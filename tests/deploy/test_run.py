@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 
 import hornbeam as keras
+from deploy.launching import environment, finish, read_until, start, weights
 from hornbeam.callbacks import Callback
+from hornbeam.distribution import leaving
 from hornbeam.engine import loop
 from hornbeam.layers import Dense, Dropout
 from hornbeam.models import Sequential
 from hornbeam.run import drain, settings, storage
-from hornbeam.run.backups import Backup, Leave
+from hornbeam.run.backups import Backups, Departures, Leave
 
 SCRIPT = """
 import os, sys, time
@@ -39,28 +42,6 @@ model = Sequential([Dense(3, input_shape=(5,), activation="tanh"), Dense(1)])
 model.compile("adam", "mse")
 model.fit(x, x[:, :1], epochs=int(sys.argv[1]), verbose=0, callbacks=[Tell()])
 """
-
-
-def environment(**variables):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HORNBEAM_", "RAY_"))}
-    root = str(Path(keras.__file__).resolve().parents[1])
-    return {**kept, "PYTHONPATH": root, **variables}
-
-
-def start(arguments, **variables):
-    return subprocess.Popen(
-        [sys.executable, "-m", "hornbeam.run", *map(str, arguments)],
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(arguments, **variables):
-    process = start(arguments, **variables)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
 
 
 @pytest.fixture
@@ -92,6 +73,7 @@ def test_settings_from_the_environment():
             "HORNBEAM_CHECKPOINT": "s3://bucket/run",
             "HORNBEAM_OUTPUT": "model.h5",
             "HORNBEAM_DRAIN_SECONDS": "100",
+            "HORNBEAM_START_SECONDS": "900",
             "HORNBEAM_SAVE_EVERY": "50",
             "RAY_ADDRESS": "10.0.0.1:6379",
         },
@@ -106,6 +88,7 @@ def test_settings_from_the_environment():
         save_every=50,
         output="model.h5",
         drain_seconds=100.0,
+        start_seconds=900.0,
     )
 
 
@@ -119,7 +102,10 @@ def test_the_command_line_wins():
     [
         (["--workers", "many", "a.py"], {}, "expected a number as 4"),
         (["a.py"], {"HORNBEAM_WORKERS": "8-2"}, "expected a number as 4"),
+        (["a.py"], {"HORNBEAM_WORKERS": "8-2"}, "HORNBEAM_WORKERS"),
         (["--cpus-per-worker", "0", "a.py"], {}, "positive whole number"),
+        (["--drain-seconds", "nan", "a.py"], {}, "positive number of seconds"),
+        (["a.py"], {"HORNBEAM_START_SECONDS": "soon"}, "HORNBEAM_START_SECONDS 'soon'"),
         ([], {}, "script"),
     ],
 )
@@ -186,7 +172,33 @@ def test_sigterm_ends_a_run(script, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == drain.EXIT_STATUS, err
     assert "SIGTERM" in err and not output.exists()
-    assert os.listdir(tmp_path / "hornbeam-runs") == []
+    assert os.listdir(tmp_path / drain._FOLDER.name) == []
+
+
+def test_sigterm_is_heard_though_another_took_it(script, tmp_path):
+    """As Ray does when it connects: its handler exits at once, with the signal's number."""
+    taken = "import signal\nsignal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))\n"
+    script.write_text(SCRIPT.replace("np.random.seed(1)\n", f"{taken}np.random.seed(1)\n"))
+    assert taken in script.read_text()
+    process = start([script, 10**6], TMPDIR=str(tmp_path))
+    assert process.stdout.readline() == "epoch 0\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == drain.EXIT_STATUS and "left between two steps" in err, err
+
+
+def test_sigterm_outside_of_training_though_another_took_it(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))\n"
+        "print('on', flush=True)\ntime.sleep(600)\n"
+    )
+    process = start([path], TMPDIR=str(tmp_path))
+    assert process.stdout.readline() == "on\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == drain.EXIT_STATUS
 
 
 def test_a_run_that_does_not_stop_is_ended(tmp_path):
@@ -206,7 +218,7 @@ def test_the_hook_drains_the_runs_of_its_container(script, tmp_path):
     process = start([script, 10**6], TMPDIR=str(tmp_path))
     assert process.stdout.readline() == "epoch 0\n"
     # Another process that has got the number of a run that is gone stays alone.
-    (tmp_path / "hornbeam-runs" / str(os.getpid())).write_text("60")
+    (tmp_path / drain._FOLDER.name / str(os.getpid())).write_text("60")
     hook = subprocess.Popen(
         [sys.executable, "-m", "hornbeam.run.drain"], env=environment(TMPDIR=str(tmp_path))
     )
@@ -215,10 +227,51 @@ def test_the_hook_drains_the_runs_of_its_container(script, tmp_path):
     assert hook.wait(timeout=60) == 0
 
 
-def test_the_hook_has_nothing_to_do_on_a_worker(tmp_path):
-    began = time.monotonic()
-    assert drain.drain(tmp_path / "none") == 0
-    assert time.monotonic() - began < 60
+@pytest.fixture
+def no_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(drain, "_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(leaving, "folder", lambda: tmp_path / "workers")
+    return tmp_path / "workers"
+
+
+def test_the_hook_does_not_wait_where_there_is_nothing(no_runs):
+    assert drain.drain(10**6) == 0
+
+
+def process_named(name):
+    """A process that a look at /proc takes for an actor of Ray."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", name])
+
+
+def test_the_hook_waits_until_workers_are_let_go(no_runs):
+    no_runs.mkdir()
+    worker, other = process_named("ray::HornbeamWorker"), process_named("ray::Another")
+    try:
+        for process in (worker, other):
+            (no_runs / str(process.pid)).touch()
+        assert leaving.waiting() == [worker.pid] and not leaving.is_told()
+        assert drain.drain(0.3) == 1, "it cannot wait for ever"
+        told = []
+
+        def let_go():
+            while not leaving.is_told():
+                time.sleep(0.01)
+            told.append(True)
+            (no_runs / str(worker.pid)).unlink()
+
+        driver = threading.Thread(target=let_go)
+        driver.start()
+        assert drain.drain(10**6) == 0
+        driver.join()
+        assert told and not leaving.is_told()
+        (no_runs / str(worker.pid)).touch()
+        worker.kill()
+        worker.wait()
+        assert drain.drain(10**6) == 0, "a worker that is gone is not waited for"
+    finally:
+        for process in (worker, other):
+            process.kill()
+            process.wait()
 
 
 def test_a_whole_file_or_the_old_one(tmp_path):
@@ -311,17 +364,6 @@ def long(tmp_path):
     return path
 
 
-def weights(path):
-    return [w.tobytes() for w in keras.models.load_model(str(path)).get_weights()]
-
-
-def read_until(process, line):
-    for found in process.stdout:
-        if found.strip() == line:
-            return
-    raise AssertionError(f"the run ended without {line!r}: {process.stderr.read()}")
-
-
 @pytest.fixture(params=["", "file://"], ids=["folder", "store"])
 def checkpoint(request, tmp_path):
     if request.param:
@@ -377,11 +419,11 @@ def test_leaving_within_an_epoch_makes_a_checkpoint_there(tmp_path, monkeypatch)
     monkeypatch.setattr(loop, "INTERVAL", 0.0)
 
     def callbacks(tell):
-        return [tell, Backup(str(tmp_path), "epoch", None), Leave()]
+        return [tell, Backups(str(tmp_path), None).next(Departures()), Leave()]
 
     with pytest.raises(drain.DrainedError):
         fit_with(callbacks(TellLate()))
-    state = pickle.loads((tmp_path / "fit.backup").read_bytes())
+    state = pickle.loads((tmp_path / "fit-0" / "fit.backup").read_bytes())
     assert state["epoch"] == 1 and 0 < state["batch"] < 13
     monkeypatch.setattr(drain._State, "told", False)
     quiet = TellLate()

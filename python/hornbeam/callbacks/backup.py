@@ -6,6 +6,7 @@ disk, and renamed. It holds pickled objects, so that only files of one's own sho
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import warnings
@@ -15,9 +16,12 @@ import numpy as np
 
 from .. import backend as K
 from ..engine.strategy import get_strategy
+from ..errors import BackupError
 from .base import Callback
 
 _FORMAT = "hornbeam backup 1"
+# Behind the pickled state, with its digest behind it: a reader of pickles does not look there.
+_SEAL = b"hornbeam digest:"
 
 
 class BackupAndRestore(Callback):
@@ -38,9 +42,12 @@ class BackupAndRestore(Callback):
 
     Raises:
         ValueError: when an argument makes no sense.
+        BackupError: when training begins with a backup that is damaged or of another model.
     """
 
     runs_last = True
+    # It fetches them itself when it makes a backup.
+    reads_weights = False
 
     def __init__(
         self, backup_dir: Any, save_freq: str | int = "epoch", delete_checkpoint: bool = True
@@ -100,6 +107,7 @@ class BackupAndRestore(Callback):
 
     def _save(self) -> None:
         position = self._position
+        get_strategy().fetch()
         state = {
             "format": _FORMAT,
             "epoch": position.epoch,
@@ -114,7 +122,8 @@ class BackupAndRestore(Callback):
             "callbacks": [(type(c).__name__, _plain_state(c)) for c in position.callbacks],
         }
         os.makedirs(self.backup_dir, exist_ok=True)
-        write_atomically(self.path, pickle.dumps(state, protocol=5))
+        body = pickle.dumps(state, protocol=5)
+        write_atomically(self.path, body + _SEAL + _digest(body))
 
     def _restore(self, state: dict[str, Any]) -> None:
         position = self._position
@@ -135,20 +144,20 @@ class BackupAndRestore(Callback):
         have = [tuple(K.int_shape(v)) for v in _variables(self.model)]
         saved = [np.shape(value) for value in state["values"]]
         if have != saved:
-            raise ValueError(
+            raise BackupError(
                 f"{self.path} is a backup of another model: it has variables of the shapes "
                 f"{saved}, the model and its optimizer {have}. Use another folder, or delete it."
             )
         names = [type(c).__name__ for c in self._position.callbacks]
         before = [name for name, _ in state["callbacks"]]
         if names != before:
-            raise ValueError(
+            raise BackupError(
                 f"{self.path} was made with the callbacks {before}, now they are {names}: give "
                 "`fit` the same ones, or delete the backup."
             )
         order = self._position.order
         if order is not None and state["order"] is not None and len(order) != len(state["order"]):
-            raise ValueError(
+            raise BackupError(
                 f"{self.path} was made in training on {len(state['order'])} samples, now there "
                 f"are {len(order)}."
             )
@@ -189,13 +198,27 @@ def write_atomically(path: str, data: bytes) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     with open(path, "rb") as f:
-        try:
-            state = pickle.load(f)
-        except Exception as error:
-            raise ValueError(f"{path} cannot be read as a backup: {error}") from error
+        data = f.read()
+    body, seal, digest = data.rpartition(_SEAL)
+    if seal and digest != _digest(body):
+        raise BackupError(
+            f"{path} is damaged: its contents do not have the digest that was saved with them. "
+            "Delete it to begin anew."
+        )
+    try:
+        state = pickle.loads(data)
+    except Exception as error:
+        raise BackupError(
+            f"{path} cannot be read as a backup ({type(error).__name__}: {error}). Delete it to "
+            "begin anew."
+        ) from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise ValueError(f"{path} is no backup that this version can read")
+        raise BackupError(f"{path} is no backup that this version can read")
     return state
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _variables(model: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import os
 import weakref
 from typing import Any
 
-from ..engine.strategy import Strategy
+from ..engine.strategy import Strategy, set_distribution
 from .membership import default_shards
 
 _ENVIRONMENT = "HORNBEAM_WORKERS"
@@ -133,18 +133,39 @@ class DataParallel:
 def from_environment() -> DataParallel | None:
     """Return the distribution that the environment variable HORNBEAM_WORKERS asks for.
 
-    Its value is a number, or two as in '2-8' for elastic training.
+    Its value is a number, or two as in '2-8' for elastic training; 0 is none.
 
     Raises:
         ValueError: when it is neither.
     """
     given = os.environ.get(_ENVIRONMENT, "").strip()
-    if not given:
+    if given in ("", "0"):
         return None
     try:
         numbers = [int(part) for part in given.split("-")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise ValueError(f"{_ENVIRONMENT}={given!r}: expected a number as 4, or two as 2-8")
-    return DataParallel(numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1]))
+        if len(numbers) == 1:
+            return DataParallel(numbers[0])
+        least, most = numbers
+        return DataParallel((least, most))
+    except ValueError as error:
+        raise ValueError(
+            f"{_ENVIRONMENT}={given!r}: expected a number as 4, or the least and the most as 2-8"
+        ) from error
+
+
+class _Refused:
+    """A distribution that makes no sense: whoever needs it is told."""
+
+    def __init__(self, error: ValueError) -> None:
+        self._error = error
+
+    def strategy(self) -> Strategy:
+        raise self._error
+
+
+def take_environment() -> None:
+    """Distribute as HORNBEAM_WORKERS says; what is wrong with it the first step tells."""
+    try:
+        set_distribution(from_environment())
+    except ValueError as error:
+        set_distribution(_Refused(error))

@@ -28,6 +28,8 @@ class _Now:
         self.window = (0.0, 0)
         self.looked = 0.0
         self.lost = 0
+        # Where every batch is reported: samples since the epoch began here, and their losses' sum.
+        self.reported = (0, 0.0)
 
 
 class Metrics(Callback):
@@ -35,6 +37,8 @@ class Metrics(Callback):
 
     Outside of Ray it does nothing.
     """
+
+    reads_weights = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +70,26 @@ class Metrics(Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin to count the epoch's samples."""
         self._now.seen = self._now.steps = 0
-        self._now.window = (time.monotonic(), 0)
+        self._now.window, self._now.reported = (time.monotonic(), 0), (0, 0.0)
         self._set("epoch", epoch)
+
+    def uses_batch_hooks(self) -> bool:
+        """Ask for no batch hooks: without them, the loop reports by `progress`."""
+        return False
+
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Report how far the epoch is, where another callback needs every batch."""
+        logs, batch_size = logs or {}, self.params.get("batch_size")
+        samples, losses = self._now.reported
+        if samples == 0 and batch > 0:
+            # An epoch that is resumed: what was done of it before is not this run's.
+            self._now.seen, self._now.steps = batch * (batch_size or 1), batch
+            self._now.window = (self._now.window[0], self._now.seen)
+        size = int(logs.get("size", 0))
+        samples, losses = samples + size, losses + size * float(logs.get("loss", 0.0))
+        self._now.reported = (samples, losses)
+        mean = {"loss": losses / samples} if "loss" in logs and samples else {}
+        self.progress(batch * batch_size + size if batch_size else batch + 1, mean)
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
         """Report how far the epoch is: samples (or steps, in a stream) and means so far."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,20 +14,25 @@ from typing import Any
 
 from ..callbacks import Callback
 from ..engine.loop import add_callbacks
-from ..errors import HornbeamError
+from ..errors import (
+    BackupError,
+    MissingDependencyError,
+    NoClusterError,
+    WorkersLostError,
+)
 from . import drain, storage
-from .backups import Backups, Leave
+from .backups import Backups, Departures, Leave, RunError, say
 from .metrics import Metrics
 from .settings import Settings
 
-
-class RunError(HornbeamError, RuntimeError):
-    """A run cannot do what its settings ask for."""
+# What is wrong with a run and not with its script: the message says all, without a traceback.
+_PLAIN = (RunError, BackupError, MissingDependencyError, NoClusterError, WorkersLostError)
 
 
 class LatestModel(Callback):
     """Remembers the model that was trained last: it is the run's result."""
 
+    reads_weights = False
     trained: Any = None
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -44,6 +51,7 @@ def run(settings: Settings) -> int:
     latest = LatestModel()
     try:
         with drain.on_sigterm(settings.drain_seconds):
+            _check(settings)
             if settings.checkpoint:
                 backups = Backups(settings.checkpoint, settings.save_every)
             with _distribution(settings), _own_callbacks(settings, latest, backups):
@@ -52,12 +60,12 @@ def run(settings: Settings) -> int:
                     _save(latest.trained, settings.output)
             return status
     except drain.DrainedError:
-        print("hornbeam.run: SIGTERM; left between two steps", file=sys.stderr)
+        say("SIGTERM; left between two steps")
         return drain.EXIT_STATUS
     except KeyboardInterrupt:
         return 130
-    except RunError as error:
-        print(f"hornbeam.run: {error}", file=sys.stderr)
+    except _PLAIN as error:
+        say(str(error))
         return 1
     except Exception:
         traceback.print_exc()
@@ -72,9 +80,10 @@ def _own_callbacks(
         made: list[Any] = [latest]
         if settings.metrics:
             made.append(Metrics())
-        if backups is not None:
-            made.append(backups.next())
-        return [*made, Leave()]
+        departures = Departures()
+        if backups is None:
+            return [*made, Leave(departures)]
+        return [*made, backups.next(departures), Leave()]
 
     with add_callbacks(make):
         yield
@@ -82,17 +91,19 @@ def _own_callbacks(
 
 @contextlib.contextmanager
 def _distribution(settings: Settings) -> Iterator[None]:
+    from .. import distribution
+
+    # What HORNBEAM_WORKERS says is among the settings; it was taken when hornbeam was imported.
+    os.environ.pop("HORNBEAM_WORKERS", None)
+    distribution.set_distribution(None)
     if settings.workers is None:
         yield
         return
-    from .. import distribution
-
-    # The script's `fit` is not to read the variable a second time.
-    os.environ.pop("HORNBEAM_WORKERS", None)
     workers = distribution.DataParallel(
         workers=settings.workers,
         cpus_per_worker=settings.cpus_per_worker,
         address=settings.address,
+        start_timeout=settings.start_seconds,
     )
     with workers:
         distribution.set_distribution(workers)
@@ -102,16 +113,32 @@ def _distribution(settings: Settings) -> Iterator[None]:
             distribution.set_distribution(None)
 
 
-def _execute(settings: Settings) -> int:
-    """Run the script as Python itself would; return its status."""
+def _check(settings: Settings) -> None:
+    """Find out now what would otherwise fail after hours of training."""
     if not os.path.isfile(settings.script):
         raise RunError(f"there is no script {settings.script}")
+    if settings.workers is not None and importlib.util.find_spec("ray") is None:
+        raise MissingDependencyError("ray", "training on several workers", "cluster")
+    if settings.output:
+        try:
+            storage.check_writable(settings.output)
+        except Exception as error:  # a store's client has errors of its own
+            raise RunError(
+                f"the model cannot be written to {settings.output} (--output or HORNBEAM_OUTPUT): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _execute(settings: Settings) -> int:
+    """Run the script as Python itself would; return its status."""
     before = sys.argv, list(sys.path)
     sys.argv = [settings.script, *settings.arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(settings.script)))
     try:
         runpy.run_path(settings.script, run_name="__main__")
     except SystemExit as end:
+        if end.code == signal.SIGTERM and drain.was_taken():
+            raise drain.DrainedError("SIGTERM") from end
         if isinstance(end.code, int) or end.code is None:
             return end.code or 0
         print(end.code, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -12,6 +13,8 @@ from typing import Any
 from ..errors import MissingDependencyError
 
 _LATEST = "LATEST"
+# In the folder of checkpoints: the run that writes there.
+OWNER = "OWNER"
 
 
 def is_remote(path: str) -> bool:
@@ -22,9 +25,15 @@ def is_remote(path: str) -> bool:
 def _filesystem(path: str) -> tuple[Any, str]:
     try:
         import fsspec
+        from fsspec.registry import known_implementations
     except ImportError as error:
         raise MissingDependencyError("fsspec", f"reading or writing {path}", "cluster") from error
-    return fsspec.core.url_to_fs(path)
+    try:
+        return fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        known = known_implementations.get(path.split("://")[0], {})
+        package = known.get("class", "fsspec").split(".")[0]
+        raise MissingDependencyError(package, f"reading or writing {path}") from error
 
 
 def open_file(path: str, mode: str = "rb") -> Any:
@@ -68,8 +77,47 @@ def write_whole(path: str, write: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         temporary = os.path.join(folder, name)
         write(temporary)
-        # An object of a store appears when its upload is complete.
-        filesystem.put_file(temporary, inner)
+        _put(filesystem, temporary, inner)
+
+
+def _put(filesystem: Any, source: str, target: str) -> None:
+    """Upload a file. An object of a store appears when its upload is complete."""
+    try:
+        filesystem.put_file(source, target)
+    except FileNotFoundError:
+        # Some stores want their folders made. In others this is a bucket that is not there, and
+        # that nobody has asked to make.
+        root, folder = target.lstrip("/").split("/")[0], target.rsplit("/", 1)[0]
+        if not filesystem.exists(f"/{root}" if target.startswith("/") else root):
+            raise
+        filesystem.makedirs(folder, exist_ok=True)
+        filesystem.put_file(source, target)
+
+
+def read_text(path: str) -> str:
+    """Return a small file's text as it is now, whatever a store's client remembers.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    if not is_remote(path):
+        return Path(path).read_text()
+    filesystem, inner = _filesystem(path)
+    return filesystem.cat_file(inner).decode()
+
+
+def check_writable(path: str) -> None:
+    """Write a file beside `path` and remove it, so that an error comes now and not later."""
+    beside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}"
+    if not is_remote(path):
+        beside = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.basename(beside))
+    write_whole(beside, lambda temporary: Path(temporary).touch())
+    if not is_remote(path):
+        os.unlink(beside)
+        return
+    filesystem, inner = _filesystem(beside)
+    with contextlib.suppress(OSError):  # a key may allow to write and not to delete
+        filesystem.rm_file(inner)
 
 
 def _to_disk(path: str) -> None:
@@ -104,7 +152,11 @@ class Mirror:
         if latest is None:
             return False
         base = f"{self._inner}/{latest}/"
-        for found in self._filesystem.find(base):
+        self._filesystem.invalidate_cache()
+        files = self._filesystem.find(base)
+        if not files:
+            raise FileNotFoundError(f"{self.address}/{_LATEST} names {latest}, which is not there")
+        for found in files:
             target = os.path.join(self.folder, found.split(f"/{latest}/", 1)[1])
             os.makedirs(os.path.dirname(target), exist_ok=True)
             self._filesystem.get_file(found, target)
@@ -120,25 +172,22 @@ class Mirror:
         name = f"{int(before.split('-')[0]) + 1 if before else 0:08d}-{uuid.uuid4().hex[:8]}"
         for relative in state:
             target = f"{self._inner}/{name}/{relative}"
-            self._filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            self._filesystem.put_file(os.path.join(self.folder, relative), target)
-        with self._filesystem.open(f"{self._inner}/{_LATEST}", "wb") as f:
-            f.write(name.encode())
+            _put(self._filesystem, os.path.join(self.folder, relative), target)
+        self._filesystem.pipe_file(f"{self._inner}/{_LATEST}", name.encode())
         self._pushed = state
         self._drop_all_but({name, before})
         return True
 
     def _latest(self) -> str | None:
         try:
-            with self._filesystem.open(f"{self._inner}/{_LATEST}", "rb") as f:
-                return f.read().decode()
+            return read_text(f"{self.address}/{_LATEST}")
         except FileNotFoundError:
             return None
 
     def _drop_all_but(self, kept: set[str | None]) -> None:
         for found in self._filesystem.ls(self._inner, detail=False):
             name = found.rstrip("/").rsplit("/", 1)[-1]
-            if name != _LATEST and name not in kept:
+            if name not in (_LATEST, OWNER, *kept):
                 self._filesystem.rm(found, recursive=True)
 
     def _state(self) -> dict[str, tuple[int, int]]:

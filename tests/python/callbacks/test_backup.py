@@ -18,6 +18,10 @@ X = np.random.RandomState(0).randn(70, 6).astype("float32")
 Y = np.random.RandomState(1).randn(70, 1).astype("float32")
 
 
+# How long a backup takes depends on the disk: the warning about slow callbacks is no matter here.
+pytestmark = pytest.mark.filterwarnings("ignore:Method on_batch_end")
+
+
 class CutError(Exception):
     pass
 

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
+from ...errors import NoClusterError, WorkersLostError
 from ..parallel import DataParallel
 from .coordinator import Coordinator
 from .losses import Losses
@@ -32,12 +33,11 @@ _REACH = 5.0
 _SILENT_START = 10.0
 # Seconds between two looks at which workers there are.
 _LOOK = 0.25
+# Seconds between two questions whether a machine is about to go, and those after which an answer is
+# no longer waited for.
+_ASK, _ASK_AGAIN = 1.0, 10.0
 
 _LOG = logging.getLogger("hornbeam")
-
-
-class WorkersLostError(RuntimeError):
-    """There are not enough workers to go on with."""
 
 
 class StateLostError(Exception):
@@ -88,6 +88,8 @@ class Crew:
         self.members: dict[str, Member] = {}
         self.losses = Losses(max(8, 3 * distribution.maximum))
         self._looked = 0.0
+        self._asked: list[tuple[Member, Any]] = []
+        self._asked_at = 0.0
         self._losses_of_all = 0
         self._status: dict[str, Any] = {
             "knows": True,
@@ -139,7 +141,13 @@ class Crew:
             address, origin = os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS="
         if address and address != "local":
             _check_reachable(address, f"{origin}{address}")
-            ray.init(address=address, **options)
+            try:
+                ray.init(address=address, **options)
+            except ConnectionError as error:
+                raise NoClusterError(
+                    f"{error} ({origin}{address}). Where the cluster has a token, RAY_AUTH_MODE and "
+                    "RAY_AUTH_TOKEN must be the same at both ends."
+                ) from error
             return
         # A machine with fewer cores than workers still runs all of them.
         cpus = self.distribution.threads() * self.distribution.maximum
@@ -384,6 +392,28 @@ class Crew:
         self.look(force=True)
         return ray.get([m.handle.describe.remote() for m in self.current()])
 
+    def departing(self) -> list[Member]:
+        """Return the workers whose machines are about to go, without waiting for answers."""
+        now = time.monotonic()
+        if not self._asked and now - self._asked_at > _ASK:
+            self._asked_at = now
+            self._asked = [(m, m.handle.describe.remote()) for m in self.entered()]
+        going = []
+        for member, reference in list(self._asked):
+            if ray.wait([reference], timeout=0)[0]:
+                self._asked.remove((member, reference))
+                with contextlib.suppress(ray.exceptions.RayError):
+                    if ray.get(reference)["leaving"]:
+                        going.append(member)
+        if now - self._asked_at > _ASK_AGAIN:
+            self._asked = []
+        return going
+
+    def let_go(self, members: list[Member]) -> None:
+        """Let the machines of some workers go."""
+        for member in members:
+            member.handle.let_go.remote()
+
     def close(self) -> None:
         """End all workers."""
         if not ray.is_initialized():
@@ -401,7 +431,7 @@ def _check_reachable(address: str, given: str) -> None:
     """Find out soon whether somebody listens at a cluster's address; Ray tries for minutes.
 
     Raises:
-        ConnectionError: when nobody does.
+        NoClusterError: when nobody does.
     """
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
@@ -410,7 +440,7 @@ def _check_reachable(address: str, given: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
     except OSError as error:
-        raise ConnectionError(
+        raise NoClusterError(
             f"No Ray cluster answers at {host}:{port} ({given}): {error}. Start its head there "
             f"(ray start --head --port={port}), correct the address, or leave it out to train on "
             "a cluster that is started here."

@@ -21,7 +21,7 @@ import ray
 from ... import backend as K
 from ...engine.sharded import ShardedProgram
 from ...engine.strategy import LocalStrategy, Program
-from .. import training
+from .. import leaving, training
 from ..balance import Report
 from . import programs
 from .files import open_source
@@ -106,6 +106,7 @@ class HornbeamWorker:
         self._renewed = time.monotonic()
         self._batches = BatchMaker()
         self._worked = (0, 0.0)
+        leaving.arrive()
 
     # What the driver and the coordinator call, from the actor's other threads.
 
@@ -119,7 +120,12 @@ class HornbeamWorker:
             "threads": K.num_threads(),
             # The seconds that it has waited for others in the present generation.
             "blocked": 0.0 if self.group is None else self.group.stats()["blocked"],
+            "leaving": leaving.is_told(),
         }
+
+    def let_go(self) -> None:
+        """Let the machine go, which was about to."""
+        leaving.let_go()
 
     def load(self, number: int, program: Any) -> None:
         """Take a program; it is built when the first order needs it."""
