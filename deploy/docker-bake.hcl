@@ -1,4 +1,4 @@
-# docker buildx bake --file deploy/docker-bake.hcl --allow=fs.read=.. (from the repository's root)
+# docker buildx bake --load --file deploy/docker-bake.hcl (from the repository's root)
 # The environment overrides: set -a; . deploy/versions.env
 variable "IMAGE" { default = "ghcr.io/hornbeam/hornbeam" }
 variable "HORNBEAM_VERSION" { default = "0.1.0" }

@@ -169,15 +169,6 @@ def test_elastic_bounds_reach_the_run(spec):
     assert env["HORNBEAM_CPUS_PER_WORKER"] == str(worker["resources"]["limits"]["cpu"])
 
 
-def test_jobs_end(overlay, ray):
-    if ray["kind"] != "RayJob":
-        pytest.skip(f"{overlay} has no job")
-    spec = ray["spec"]
-    assert spec["shutdownAfterJobFinishes"] is True
-    assert spec["backoffLimit"] > 0 and spec["ttlSecondsAfterFinished"] > 0
-    assert 0 < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
-
-
 def job_with(change):
     """The RayJob of the overlay `job` after a change."""
     job = copy.deepcopy(manifests.ray_object(manifests.rendered("job")))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import hornbeam as keras
+from deploy import manifests
 from deploy.launching import environment, finish, read_until, start, weights
 from hornbeam.callbacks import Callback
 from hornbeam.distribution import leaving
@@ -114,6 +115,19 @@ def test_wrong_settings(arguments, variables, message, capsys):
         settings.parse(arguments, variables)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_help_names_what_the_manifests_set(capsys):
+    with pytest.raises(SystemExit) as end:
+        settings.parse(["--help"], {})
+    shown = capsys.readouterr().out
+    assert end.value.code == 0
+    spec = manifests.cluster_spec(manifests.ray_object(manifests.rendered("job")))
+    given = manifests.environment(spec["headGroupSpec"]["template"]["spec"]["containers"][0])
+    # The script's own, and those of the library.
+    others = {"HORNBEAM_DATA", "HORNBEAM_NUM_THREADS", "HORNBEAM_PORTS"}
+    asked = {name for name in given if name.startswith("HORNBEAM_")} - others
+    assert len(asked) == 7 and all(f"[{name}]" in shown for name in asked)
 
 
 def test_an_ordinary_script_leaves_its_model(script, tmp_path):

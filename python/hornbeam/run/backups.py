@@ -27,13 +27,13 @@ class Departures:
     """The workers whose machines are about to go, and wait to be let go."""
 
     def __init__(self) -> None:
-        self._members: list[Any] = []
+        self._members: dict[str, Any] = {}
 
     def found(self) -> bool:
         """Tell whether there are such workers."""
         crew = getattr(get_strategy(), "crew", None)
         if crew is not None:
-            self._members += crew.departing()
+            self._members |= {member.name: member for member in crew.departing()}
         return bool(self._members)
 
     def let_go(self, how: str) -> None:
@@ -43,10 +43,10 @@ class Departures:
             how: with what, for the message.
         """
         if self._members:
-            names = ", ".join(sorted({m.name for m in self._members}))
+            names = ", ".join(self._members)
             say(f"the machine of worker {names} is about to go; letting it go {how}")
-            get_strategy().crew.let_go(self._members)  # type: ignore[attr-defined]
-            self._members = []
+            get_strategy().crew.let_go(list(self._members.values()))  # type: ignore[attr-defined]
+            self._members = {}
 
 
 class Leave(Callback):
@@ -147,7 +147,8 @@ class Backup(BackupAndRestore):
             self._departures.let_go("with a checkpoint")
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
-        """Make the last backup within an epoch."""
+        """Make the last backup within an epoch, and hear of machines that go."""
+        self._departures.found()
         position = self._position
         here = isinstance(get_strategy(), LocalStrategy) and position.batch_size is not None
         if drain.told() and here:

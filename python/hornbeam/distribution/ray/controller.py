@@ -145,8 +145,8 @@ class Crew:
                 ray.init(address=address, **options)
             except ConnectionError as error:
                 raise NoClusterError(
-                    f"{error} ({origin}{address}). Where the cluster has a token, RAY_AUTH_MODE and "
-                    "RAY_AUTH_TOKEN must be the same at both ends."
+                    f"{error} ({origin}{address}). Where the cluster has a token, RAY_AUTH_MODE "
+                    "and RAY_AUTH_TOKEN must be the same at both ends."
                 ) from error
             return
         # A machine with fewer cores than workers still runs all of them.
