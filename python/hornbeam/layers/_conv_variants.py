@@ -40,14 +40,16 @@ def _refuse_kernel(layer: Any, *roles: str) -> None:
     Raises:
         ValueError: when one of them would have no effect; says which arguments have.
     """
-    default = initializers.serialize(initializers.get("glorot_uniform"))
+    given = layer.kernel_initializer
+    scaling = [getattr(given, name, None) for name in ("scale", "mode", "distribution")]
     unused = {
-        "initializer": initializers.serialize(layer.kernel_initializer) != default,
+        # The default, by whatever name.
+        "initializer": scaling != [1.0, "fan_avg", "uniform"],
         "regularizer": layer.kernel_regularizer is not None,
         "constraint": layer.kernel_constraint is not None,
     }
-    for kind, given in unused.items():
-        if given:
+    for kind, is_given in unused.items():
+        if is_given:
             instead = " and ".join(f"`{role}_{kind}`" for role in roles)
             raise ValueError(
                 f"{type(layer).__name__}: `kernel_{kind}` would have no effect; use {instead}"

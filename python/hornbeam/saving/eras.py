@@ -32,6 +32,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "negative_slope": (0, 0.0),
     "threshold": (0, 0.0),
 }
+# The same for keys that are other layers' own.
+_NEUTRAL_OF: dict[str, dict[str, tuple[Any, ...]]] = {
+    "LocallyConnected1D": {"implementation": (1,)},
+    "LocallyConnected2D": {"implementation": (1,)},
+}
 # Where a key of that name is one of the layer's own.
 _OWN_KEYS = {
     "GRU": ("reset_after",),
@@ -72,6 +77,8 @@ def translate(config: Any) -> Any:
     result = {key: value for key, value in config.items() if key not in ("module", "build_config")}
     if result.get("registered_name") in (None, name, original):
         result.pop("registered_name", None)
+    if isinstance(config.get("inbound_nodes"), list):
+        result["inbound_nodes"] = [_call(node) for node in config["inbound_nodes"]]
     inner = config["config"]
     if isinstance(inner, list):
         inner = [translate(layer) for layer in inner]
@@ -80,13 +87,25 @@ def translate(config: Any) -> Any:
     return {**result, "class_name": name, "config": inner}
 
 
+def _call(node: Any) -> Any:
+    """Return a call of a layer without the constants that it was not given."""
+    if not isinstance(node, list):
+        return node
+    return [
+        [*source[:3], {k: v for k, v in source[3].items() if (k, v) != ("constants", None)}]
+        if isinstance(source, list) and len(source) == 4 and isinstance(source[3], Mapping)
+        else source
+        for source in node
+    ]
+
+
 def _layer_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    own = _OWN_KEYS.get(name, ())
+    own, neutral = _OWN_KEYS.get(name, ()), {**_NEUTRAL, **_NEUTRAL_OF.get(name, {})}
     result: dict[str, Any] = {}
     for key, value in config.items():
         if key == "trainable" and name == "InputLayer":
             continue
-        if key in _NEUTRAL and key not in own and _is_one_of(value, _NEUTRAL[key]):
+        if key in neutral and key not in own and _is_one_of(value, neutral[key]):
             continue
         if key == "layers" and isinstance(value, list):
             result[key] = [translate(layer) for layer in value]

@@ -121,6 +121,30 @@ def test_what_means_something_else_is_not_dropped():
     assert translate(tf_layer("GRU", units=3, reset_after=True))["config"]["reset_after"] is True
 
 
+def test_separable_convolutions_with_the_defaults_of_their_base():
+    glorot = {"module": "keras.initializers", "class_name": "GlorotUniform", "config": {"seed": 1}}
+    unused = {"kernel_initializer": glorot, "kernel_regularizer": None, "kernel_constraint": None}
+    config = {"name": "c", "filters": 2, "kernel_size": [3], "groups": 1, **unused}
+    entry = tf_layer("SeparableConv1D", batch_input_shape=[None, 5, 2], **config)
+    stack = {"class_name": "Sequential", "config": {"name": "s", "layers": [entry]}}
+    assert model_from_json(json.dumps(stack)).output_shape == (None, 3, 2)
+
+
+def test_the_one_implementation_of_locally_connected_layers():
+    local = tf_layer("LocallyConnected1D", name="l", filters=2, kernel_size=[3], implementation=1)
+    assert "implementation" not in translate(local)["config"]
+    local["config"]["implementation"] = 2
+    assert translate(local)["config"]["implementation"] == 2
+    assert translate(tf_layer("LSTM", units=3, implementation=1))["config"]["implementation"] == 1
+
+
+def test_a_call_without_constants():
+    call = {"initial_state": None, "constants": None}
+    layer = {**tf_layer("LSTM", units=3), "inbound_nodes": [[["x", 0, 0, call], ["s", 0, 0, {}]]]}
+    expected = [[["x", 0, 0, {"initial_state": None}], ["s", 0, 0, {}]]]
+    assert translate(layer)["inbound_nodes"] == expected
+
+
 def test_policies_as_dtypes():
     policy = {"module": "keras", "class_name": "Policy", "config": {"name": "float32"}}
     assert translate(tf_layer("Dense", units=2, dtype=policy))["config"]["dtype"] == "float32"
