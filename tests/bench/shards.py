@@ -1,12 +1,12 @@
 """Samples/s of one worker that runs 1, 2, 4 and 8 logical shards, against ordinary training.
 
     python tests/bench/shards.py [--only mlp,mnist_cnn] [--shards 1,2,4,8] [--threads 2]
-                                 [--repeats 7] [--apart] [--cpu]
+                                 [--repeats 15] [--apart] [--cpu]
 
-Ordinary training and each number of shards take turns, step for step in chunks, in one process; the
-best chunk of each counts. `--apart` also runs one shard after the other, as for unequal shards.
-`--cpu` counts the processor's time instead of the clock's: with one thread, on a machine that has
-other things to do.
+Ordinary training and each number of shards take turns of some steps in one process; the best turn
+of each counts. `--apart` also runs one shard after the other, as for unequal shards. `--cpu` counts
+the processor's time instead of the clock's: with one thread, on a machine that has other things to
+do.
 """
 
 from __future__ import annotations
@@ -69,18 +69,17 @@ def loops(api, workload, shards, apart):
     return ways, batch
 
 
-def measure(ways: dict, batch: int, repeats: int, clock) -> dict[str, float]:
+def measure(ways: dict, batch: int, steps: int, repeats: int, clock) -> dict[str, float]:
     """The best samples/s of each way."""
-    runs = {name: start() for name, start in ways.items()}
-    for run in runs.values():
-        run.run(2)
+    for start in ways.values():
+        start().run(2)
     best = dict.fromkeys(ways, 0.0)
     for _ in range(repeats):
         for name, start in ways.items():
             run = start()
             began = clock()
-            steps = run.run()
-            best[name] = max(best[name], steps * batch / (clock() - began))
+            ran = run.run(steps)
+            best[name] = max(best[name], ran * batch / (clock() - began))
     return best
 
 
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(NAMES))
     parser.add_argument("--shards", default="1,2,4,8")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--apart", action="store_true")
     parser.add_argument("--cpu", action="store_true")
     args = parser.parse_args()
@@ -103,7 +102,8 @@ def main() -> None:
     print(f"{'':12}{'':16}{'samples/s':>12}{'of ordinary':>13}")
     for name in args.only.split(","):
         ways, batch = loops(api, WORKLOADS[name], shards, args.apart)
-        best = measure(ways, batch, args.repeats, clock)
+        steps = max(2, WORKLOADS[name].steps // 12)
+        best = measure(ways, batch, steps, args.repeats, clock)
         for way, speed in best.items():
             print(f"{name:12}{way:16}{speed:12,.0f}{speed / best['ordinary']:13.1%}", flush=True)
 

@@ -19,6 +19,15 @@ def test_the_number_of_workers_does_not_show(case, tmp_path):
         assert train(tmp_path, case, workers)[0] == one, f"{workers} workers"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mlp", "cnn", "masked"])
+def test_ranges_of_eight_shards_do_not_show(case, tmp_path):
+    """Two, three and three shards are one, two and two subtrees."""
+    one, _ = train(tmp_path, case, 1, shards=8)
+    for workers in (2, 3, 4):
+        assert train(tmp_path, case, workers, shards=8)[0] == one, f"{workers} workers"
+
+
 def test_two_workers_are_as_one(tmp_path):
     assert train(tmp_path, "mlp", 2, shards=2)[0] == train(tmp_path, "mlp", 1, shards=2)[0]
 

@@ -1,9 +1,7 @@
 //! Every operation's samples, and their gradients, for several shards at once: the bits of one
 //! shard after the other, whichever operands differ from shard to shard.
 
-use std::sync::Arc;
-
-use hornbeam_graph::op::{BinaryOp, ReduceOp, ShardSum};
+use hornbeam_graph::op::{BinaryOp, ConvAttrs, Padding, ReduceOp, ShardSum};
 use hornbeam_graph::ops::{Sample, samples};
 use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType, Widening, autodiff, shape};
 use hornbeam_kernels::par;
@@ -269,58 +267,61 @@ fn what_cannot_be_summed_is_refused() {
     assert!(error.contains("float32"), "{error}");
 }
 
+fn open(dims: &[usize]) -> Tensor {
+    let mut shape = shape::known(dims);
+    shape[0] = None;
+    let dtype = DType::F32;
+    Node::leaf(Op::Placeholder, TensorType { dtype, shape }, None)
+}
+
+/// The arena's bytes of a function of whole batches of 128 samples.
+fn peak(inputs: &[Tensor], outputs: &[Tensor], shapes: &[Vec<usize>], shards: usize) -> usize {
+    let widening = Widening {
+        samples: vec![true; shapes.len()],
+        rows: shapes[0][0] / shards,
+        sum: ShardSum {
+            groups: vec![shards],
+            factor: 1f32.to_bits(),
+        },
+    };
+    let (inputs, outputs) = (inputs.to_vec(), outputs.to_vec());
+    let function = Function::new("f".into(), inputs, outputs, vec![], 8).unwrap();
+    let plan = function.plan_widened(shapes, &widening).unwrap();
+    plan.peak_bytes()
+}
+
 #[test]
 fn memory_does_not_grow_with_the_number_of_shards() {
-    // Sums of gradients take a few blocks, not one for each shard.
-    let x = leaf(Op::Placeholder, DType::F32, &[16, 64]);
-    let dy = leaf(Op::Placeholder, DType::F32, &[16, 512]);
+    // Gradients of matrices take no memory for each shard, of biases a row.
+    let shapes = [vec![128, 64], vec![128, 512]];
+    let inputs = [open(&shapes[0]), open(&shapes[1])];
     let product = Op::MatMul {
         transpose_a: true,
         transpose_b: false,
         epilogue: Default::default(),
     };
-    let open = |t: &Tensor| {
-        let mut dims = t.shape().to_vec();
-        dims[0] = None;
-        let ty = TensorType {
-            dtype: DType::F32,
-            shape: dims,
-        };
-        Node::leaf(Op::Placeholder, ty, None)
+    let dw = build(product, &[&inputs[0], &inputs[1]]);
+    let sum = Op::Reduce {
+        op: ReduceOp::Sum,
+        axes: vec![0],
+        keepdims: false,
     };
-    let (x, dy) = (open(&x), open(&dy));
-    let dw = build(product, &[&x, &dy]);
-    let axes = vec![0];
-    let db = build(
-        Op::Reduce {
-            op: ReduceOp::Sum,
-            axes,
-            keepdims: false,
-        },
-        &[&dy],
-    );
-    let function =
-        Arc::new(Function::new("f".into(), vec![x, dy], vec![dw, db], vec![], 8).unwrap());
-    let peak = |shards: usize| {
-        let widening = Widening {
-            samples: vec![true, true],
-            rows: 128 / shards,
-            sum: ShardSum {
-                groups: vec![shards],
-                factor: 1f32.to_bits(),
-            },
-        };
-        let shapes = [vec![128, 64], vec![128, 512]];
-        function
-            .plan_widened(&shapes, &widening)
-            .unwrap()
-            .peak_bytes()
+    let db = build(sum, &[&inputs[1]]);
+    let of = |shards| peak(&inputs, &[dw.clone(), db.clone()], &shapes, shards);
+    assert!(of(8) <= of(1) + 8 * 512 * 4 + 256, "{} {}", of(8), of(1));
+    // Those of filters take one buffer for each height of the tree.
+    let shapes = [vec![64, 8, 8, 16], vec![64, 8, 8, 32]];
+    let inputs = [open(&shapes[0]), open(&shapes[1])];
+    let attrs = ConvAttrs {
+        strides: vec![1, 1],
+        padding: Padding::Same,
+        dilation: vec![1, 1],
+        groups: 1,
     };
-    let bias = 512 * 4;
-    assert!(
-        peak(8) <= peak(1) + 8 * bias + 256,
-        "{} {}",
-        peak(8),
-        peak(1)
-    );
+    let sizes = Literal::ints(&[3, 3, 16, 32]);
+    let sizes = leaf(Op::Constant(sizes.clone()), DType::I64, &sizes.shape);
+    let dw = build(Op::ConvGradFilter(attrs), &[&inputs[0], &inputs[1], &sizes]);
+    let of = |shards| peak(&inputs, std::slice::from_ref(&dw), &shapes, shards);
+    let filter = 3 * 3 * 16 * 32 * 4;
+    assert!(of(8) <= of(1) + 3 * filter + 1024, "{} {}", of(8), of(1));
 }

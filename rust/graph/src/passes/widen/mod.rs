@@ -162,7 +162,13 @@ impl<'a> Pass<'a> {
         self.e.mapped(&[v])[0]
     }
 
-    fn reshape(&mut self, v: ValueId, shape: &[usize]) -> Result<ValueId> {
+    fn reshape(&mut self, mut v: ValueId, shape: &[usize]) -> Result<ValueId> {
+        while self.e.shape(v) != shape
+            && let Some(inst) = self.e.def(v)
+            && inst.op == Op::Reshape
+        {
+            v = inst.inputs[0];
+        }
         if self.e.shape(v) == shape {
             return Ok(v);
         }
