@@ -25,7 +25,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check lint test-fast test-rust bench bench-peers bench-collective bench-ray wheel clean
+.PHONY: help demo test check lint test-fast test-rust bench bench-peers bench-collective bench-scaling bench-ray wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-18s%s\n", $$1, $$2}'
@@ -63,8 +63,10 @@ $(PEERS)/.created: .ci/prerequisites
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python $(PIP) --upgrade pip
 	$(PEERS)/bin/python $(PIP) tensorflow-cpu tf_keras keras 'jax[cpu]' h5py
+	@# PyPI's wheel is the one for CUDA, which cannot be imported without the 4 GB that it needs.
 	$(PEERS)/bin/python $(PIP) torch --index-url https://download.pytorch.org/whl/cpu \
-	    || echo 'torch for CPU cannot be had here: the benches leave Keras 3 on torch out'
+	    || $(PEERS)/bin/python $(PIP) --no-cache-dir torch \
+	    || echo 'torch cannot be had here: the benches leave it out'
 	touch $@
 
 demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2: on two, with the same bits)
@@ -97,11 +99,14 @@ bench: $(VENV)/.built ## Time the workloads, a step's overhead and the import un
 bench-peers: $(VENV)/.built $(PEERS)/.created ## Time the workloads under hornbeam and its peers, in turns
 	$(BIN)/python tests/bench/run.py --peers all --peers-python $(PEERS)/bin/python $(BENCH_ARGS)
 
-bench-collective: ## Time the all-reduce over loopback, beside gloo if .venv-peers has torch
+bench-collective: ## Time the all-reduce between two processes, beside gloo if .venv-peers has torch
 	$(PYTHON) tests/bench/collective.py $(if $(wildcard $(PEERS)/bin/python),--peer $(PEERS)/bin/python)
 
 bench-ray: $(VENV)/.built $(VENV)/.ray ## Time from fit to its first step on Ray workers, cold and warm
 	$(BIN)/python tests/bench/first_step.py
+
+bench-scaling: $(VENV)/.built ## Time workers of one thread against one process of as many threads
+	$(BIN)/python tests/bench/scaling.py $(BENCH_ARGS)
 
 wheel: $(VENV)/.created ## Build a release wheel into dist/
 	$(BIN)/maturin build --release --out dist

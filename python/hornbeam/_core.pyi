@@ -432,6 +432,9 @@ class ShardedLoop:
     def means(self) -> list[float]: ...
     def last(self) -> list[float]: ...
     def sums(self) -> list[float]: ...
+    def times(self) -> dict[str, float]:
+        """Seconds that steps took here: `gradient`, `reduce` (waiting included) and `apply`."""
+
     def resume(self, steps_done: int, sums: Sequence[float]) -> None:
         """Puts the loop where another process' is."""
 

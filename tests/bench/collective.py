@@ -1,8 +1,9 @@
 """Prints hornbeam's all-reduce, a plain TCP exchange and torch's gloo side by side.
 
-Two processes, this machine. Builds ``hornbeam-rank`` in release mode; gloo is measured with the
-Python given by ``--peer`` (default: this one) if that has torch. On a shared machine the peers take
-turns for some rounds, and each keeps its best round.
+Two processes, this machine. hornbeam is measured twice: in memory that the two read directly, as
+workers on one machine train, and over TCP, as between machines. Builds ``hornbeam-rank`` in release
+mode; gloo is measured with the Python given by ``--peer`` (default: this one) if that has torch. On
+a shared machine the peers take turns for some rounds, and each keeps its best round.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def lines(*command: str) -> list[list[str]]:
 
 
 def main() -> None:
-    """Measures and prints the table; exits with 1 if gloo is faster at some size."""
+    """Measures and prints the table; exits with 1 if gloo is faster than TCP at some size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", default=sys.executable, help="a Python that has torch")
     parser.add_argument("--rounds", type=int, default=3)
@@ -43,20 +44,19 @@ def main() -> None:
                 keep_best(own, int(name), row)
         for name, *row in lines(arguments.peer, "tests/bench/collective_gloo.py", "1"):
             keep_best(gloo, int(name), row)
-    heads = ["bytes"]
-    for name in ("hornbeam", "plain copy", "gloo"):
-        heads += [name, "(median)"]
-    heads.append("gloo/hornbeam")
     print("microseconds, best and median batch of the best round, P = 2")
-    print(" ".join(f"{head:>13}" for head in heads))
+    names = ["in memory", "over TCP", "plain copy", "gloo"]
+    print(f"{'':>10}" + "".join(f"{name:>22}" for name in names) + f"{'gloo to':>20}")
+    print(f"{'bytes':>10}" + f"{'best':>12}{'median':>10}" * 4 + f"{'memory':>12}{'TCP':>8}")
     slower = False
     for size, row in sorted(own.items()):
         peer = gloo.get(size)
-        cells = [f"{value:13.1f}" for value in row + (peer or [])]
+        values = row + (peer or [])
+        cells = [f"{value:{10 if at % 2 else 12}.1f}" for at, value in enumerate(values)]
         if peer:
-            cells.append(f"{peer[1] / row[1]:13.2f}")
-            slower |= peer[1] < row[1]
-        print(f"{size:13d}", *cells)
+            cells.append(f"{peer[1] / row[1]:12.2f}{peer[1] / row[3]:8.2f}")
+            slower |= peer[1] < row[3]
+        print(f"{size:10d}" + "".join(cells))
     print(formation)
     sys.exit(slower)
 

@@ -23,14 +23,16 @@ class Worker:
         paths = [str(TESTS), str(Path(hornbeam.__file__).parent.parent)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         environment["HORNBEAM_NUM_THREADS"] = "1"
-        self.out = Path(f"{out}.npz")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "distributed.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+        self.out, self.log = Path(f"{out}.npz"), Path(f"{out}.log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "distributed.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+            )
         # A worker that hangs ends here; its reader then sees the end of the file.
         self.timer = threading.Timer(120, self.process.kill)
         self.timer.start()
@@ -44,7 +46,7 @@ class Worker:
     def hear(self):
         line = self.process.stdout.readline()
         if not line:
-            raise EOFError(f"the worker ended with {self.process.wait()}")
+            raise EOFError(f"the worker ended with {self.process.wait()}: {self.log.read_text()}")
         return json.loads(line)
 
     def arrays(self):

@@ -6,6 +6,10 @@
 //! Large data makes two (four with groups): each piece's collector joins the partials, its finisher
 //! sends the sum back. A sum may land where a partial lies, since nobody can have finished a piece
 //! without this rank's partial; `unsent` holds a wrong peer to that.
+//!
+//! Members on the same machine may be referred to data instead of being sent it. That a partial has
+//! been read shows by the sum that comes back; that sums have been read is confirmed by a receipt,
+//! one from each rank that was referred to any.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,8 +17,9 @@ use std::sync::Arc;
 use crate::buffer::{Buffer, Dtype, Pool, Scratch};
 use crate::frame::{Header, Kind};
 use crate::operation::{
-    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Source, expect,
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Source, changed, expect,
 };
+use crate::shared::{self, Remote};
 use crate::topology::{Piece, Topology};
 use crate::tree::Subtree;
 
@@ -24,6 +29,8 @@ enum Place {
     /// In this rank's data, at the partial of that number.
     Local(usize),
     Scratch(Scratch),
+    /// In the memory of the rank that delivers it.
+    Remote(Remote),
 }
 
 /// The progress of one piece.
@@ -52,6 +59,14 @@ pub(crate) struct AllReduce {
     remaining: usize,
     /// How many items are queued.
     pending: usize,
+    /// For each rank, how many sums it still has to send.
+    due: Vec<usize>,
+    /// The ranks whose sums were read from their memory.
+    referrers: Vec<bool>,
+    /// The ranks that were referred to sums here and have not confirmed.
+    unconfirmed: Vec<bool>,
+    /// Whether anybody was referred to this rank's data.
+    was_referred: bool,
 }
 
 impl AllReduce {
@@ -72,7 +87,8 @@ impl AllReduce {
         };
         let progress: Vec<_> = pieces.iter().map(|_| Progress::default()).collect();
         let remaining = pieces.len();
-        AllReduce {
+        let ranks = topology.ranks();
+        let mut reduce = AllReduce {
             topology,
             dtype,
             elements,
@@ -82,6 +98,26 @@ impl AllReduce {
             progress,
             remaining,
             pending: 0,
+            due: vec![0; ranks],
+            referrers: vec![false; ranks],
+            unconfirmed: vec![false; ranks],
+            was_referred: false,
+        };
+        for piece in 0..reduce.pieces.len() {
+            if !reduce.finishes(piece) {
+                let source = reduce.sum_source(piece);
+                reduce.due[source] += 1;
+            }
+        }
+        reduce
+    }
+
+    /// Notes that a rank's sum is here; confirms the last one if any was only referred to.
+    fn count_sum(&mut self, from: usize, context: &mut Context<'_>) {
+        self.due[from] -= 1;
+        if self.due[from] == 0 && self.referrers[from] {
+            self.pending += 1;
+            context.send(from, Source::Receipt, 0);
         }
     }
 
@@ -123,12 +159,18 @@ impl AllReduce {
 
     fn send(&mut self, to: usize, source: Source, piece: usize, context: &mut Context<'_>) {
         self.pending += 1;
-        self.progress[piece].unsent += usize::from(source != Source::Whole);
+        self.progress[piece].unsent += usize::from(source.is_partial());
         context.send(to, source, piece);
     }
 
     /// Adds a subtree's sum to a piece and joins siblings as long as there are any.
-    fn insert(&mut self, piece: usize, mut subtree: Subtree, mut place: Place, pool: &mut Pool) {
+    fn insert(
+        &mut self,
+        piece: usize,
+        mut subtree: Subtree,
+        mut place: Place,
+        pool: &mut Pool,
+    ) -> Result<(), String> {
         self.progress[piece].covered += subtree.span();
         while let Some(at) = self.progress[piece]
             .sums
@@ -141,81 +183,81 @@ impl AllReduce {
             } else {
                 (other, place)
             };
-            place = self.join(piece, left, right, pool);
+            place = self.join(piece, left, right, pool)?;
             subtree = subtree.parent();
         }
         self.progress[piece].sums.push((subtree, place));
+        Ok(())
     }
 
-    /// `left + right`, in the memory of one of them.
-    fn join(&mut self, piece: usize, left: Place, right: Place, pool: &mut Pool) -> Place {
-        // A partial that is still to be sent must not be overwritten.
-        let keep = self.progress[piece].unsent > 0;
-        let dtype = self.dtype;
-        match (left, right) {
-            (Place::Local(left), Place::Local(right)) => {
-                let (target, other) = (self.bytes_of(left, piece), self.bytes_of(right, piece));
-                if keep {
-                    let mut sum = pool.take(target.len());
-                    sum.bytes_mut().copy_from_slice(&self.data.bytes()[target]);
-                    dtype.add(sum.bytes_mut(), &self.data.bytes()[other], true);
-                    return Place::Scratch(sum);
-                }
-                let (target, other) = self.data.pair(target, other);
-                dtype.add(target, other, true);
-                Place::Local(left)
-            }
-            (Place::Local(local), Place::Scratch(scratch)) => {
-                self.join_mixed(piece, local, scratch, true, keep, pool)
-            }
-            (Place::Scratch(scratch), Place::Local(local)) => {
-                self.join_mixed(piece, local, scratch, false, keep, pool)
-            }
-            (Place::Scratch(mut left), Place::Scratch(right)) => {
-                dtype.add(left.bytes_mut(), right.bytes(), true);
-                pool.give(right);
-                Place::Scratch(left)
-            }
-        }
-    }
-
-    fn join_mixed(
+    /// `left + right`, in the memory of one of them if that may be written.
+    fn join(
         &mut self,
         piece: usize,
-        local: usize,
-        mut scratch: Scratch,
-        local_is_left: bool,
-        keep: bool,
+        left: Place,
+        right: Place,
         pool: &mut Pool,
-    ) -> Place {
-        let bytes = self.bytes_of(local, piece);
-        if keep {
-            self.dtype.add(
-                scratch.bytes_mut(),
-                &self.data.bytes()[bytes],
-                !local_is_left,
-            );
-            return Place::Scratch(scratch);
+    ) -> Result<Place, String> {
+        // A partial that is still to be sent must not be overwritten.
+        let keep = self.progress[piece].unsent > 0;
+        let (mut target, other, target_is_left) = match (left, right) {
+            (left @ Place::Local(_), right) if !keep => (left, right, true),
+            (left, right @ Place::Local(_)) if !keep => (right, left, false),
+            (left @ Place::Scratch(_), right) => (left, right, true),
+            (left, right @ Place::Scratch(_)) => (right, left, false),
+            (left, right) => {
+                let mut copy = pool.take(self.bytes_of(0, piece).len());
+                copy.bytes_mut()
+                    .copy_from_slice(self.bytes_at(&left, piece));
+                release(left, pool)?;
+                (Place::Scratch(copy), right, true)
+            }
+        };
+        match (&mut target, &other) {
+            (Place::Local(target), Place::Local(other)) => {
+                let (target, other) = (self.bytes_of(*target, piece), self.bytes_of(*other, piece));
+                let (target, other) = self.data.pair(target, other);
+                self.dtype.add(target, other, target_is_left);
+            }
+            (Place::Local(target), Place::Scratch(other)) => {
+                let target = self.bytes_of(*target, piece);
+                let target = &mut self.data.bytes_mut()[target];
+                self.dtype.add(target, other.bytes(), target_is_left);
+            }
+            (Place::Local(target), Place::Remote(other)) => {
+                let target = self.bytes_of(*target, piece);
+                let target = &mut self.data.bytes_mut()[target];
+                self.dtype.add(target, other.bytes(), target_is_left);
+            }
+            (Place::Scratch(target), other) => {
+                let other = self.bytes_at(other, piece);
+                self.dtype.add(target.bytes_mut(), other, target_is_left);
+            }
+            (Place::Remote(_), _) => unreachable!("others' memory is never written"),
         }
-        self.dtype.add(
-            &mut self.data.bytes_mut()[bytes],
-            scratch.bytes(),
-            local_is_left,
-        );
-        pool.give(scratch);
-        Place::Local(local)
+        release(other, pool)?;
+        Ok(target)
+    }
+
+    /// The bytes of a sum.
+    fn bytes_at<'a>(&'a self, place: &'a Place, piece: usize) -> &'a [u8] {
+        match place {
+            Place::Local(partial) => &self.data.bytes()[self.bytes_of(*partial, piece)],
+            Place::Scratch(scratch) => scratch.bytes(),
+            Place::Remote(remote) => remote.bytes(),
+        }
     }
 
     /// Hands a piece on once all that this rank joins for it is here.
-    fn advance(&mut self, piece: usize, context: &mut Context<'_>) {
+    fn advance(&mut self, piece: usize, context: &mut Context<'_>) -> Result<(), String> {
         let progress = &self.progress[piece];
         if progress.finished || !self.collects(piece) {
-            return;
+            return Ok(());
         }
         if self.finishes(piece) {
             // In one round the partials leave from the very place where the sum is to lie.
             if progress.covered == self.topology.layout().shards() && progress.unsent == 0 {
-                self.put_in_place(piece, context.pool);
+                self.put_in_place(piece, context.pool)?;
                 self.spread(piece, true, context);
             }
         } else if progress.covered == self.topology.group_span() && progress.unsent == 0 {
@@ -225,10 +267,11 @@ impl AllReduce {
                 self.send(finisher, Source::Joined(subtree), piece, context);
             }
         }
+        Ok(())
     }
 
     /// Moves a finished piece's sum into the first run of the data.
-    fn put_in_place(&mut self, piece: usize, pool: &mut Pool) {
+    fn put_in_place(&mut self, piece: usize, pool: &mut Pool) -> Result<(), String> {
         let (_, place) = self.progress[piece]
             .sums
             .pop()
@@ -244,7 +287,15 @@ impl AllReduce {
                 self.data.bytes_mut()[target].copy_from_slice(scratch.bytes());
                 pool.give(scratch);
             }
+            Place::Remote(remote) => return self.copy_in(target, &remote),
         }
+        Ok(())
+    }
+
+    /// Copies another rank's data to a place in this rank's.
+    fn copy_in(&mut self, target: Range<usize>, remote: &Remote) -> Result<(), String> {
+        self.data.bytes_mut()[target].copy_from_slice(remote.bytes());
+        remote.is_valid().then_some(()).ok_or_else(changed)
     }
 
     /// Marks a piece as finished and sends its sum to those who get it from this rank.
@@ -319,6 +370,27 @@ impl AllReduce {
     }
 }
 
+/// Lets go of a sum that has been read.
+fn release(place: Place, pool: &mut Pool) -> Result<(), String> {
+    match place {
+        Place::Local(_) => Ok(()),
+        Place::Scratch(scratch) => {
+            pool.give(scratch);
+            Ok(())
+        }
+        Place::Remote(remote) => remote.is_valid().then_some(()).ok_or_else(changed),
+    }
+}
+
+impl Drop for AllReduce {
+    fn drop(&mut self) {
+        // Its memory goes back to the lender although somebody may still read there.
+        if self.was_referred && !self.is_complete() {
+            shared::revoke(self.data.bytes());
+        }
+    }
+}
+
 impl Operation for AllReduce {
     fn name(&self) -> String {
         format!("all_reduce of {} {}", self.elements, self.dtype.name())
@@ -344,14 +416,19 @@ impl Operation for AllReduce {
             }
             if self.collects(piece) {
                 for (partial, subtree) in own.iter().enumerate() {
-                    self.insert(piece, *subtree, Place::Local(partial), context.pool);
+                    self.insert(piece, *subtree, Place::Local(partial), context.pool)
+                        .expect("nothing here is another's");
                 }
             }
-            self.advance(piece, context);
+            self.advance(piece, context)
+                .expect("nothing here is another's");
         }
     }
 
     fn accept(&self, from: usize, header: &Header) -> Result<Landing, String> {
+        if header.kind == Kind::Receipt && self.unconfirmed[from] {
+            return Ok(Landing::Scratch);
+        }
         if !matches!(header.kind, Kind::Partial | Kind::Sum) {
             return Err(format!(
                 "it sent {:?} data into an {}",
@@ -382,43 +459,64 @@ impl Operation for AllReduce {
 
     fn receive(
         &mut self,
-        _: usize,
+        from: usize,
         header: &Header,
-        payload: Option<Scratch>,
+        payload: Payload,
         context: &mut Context<'_>,
-    ) {
+    ) -> Result<(), String> {
         let piece = header.piece as usize;
-        match (header.kind, payload) {
-            (Kind::Partial, Some(payload)) => {
-                let shards = self.topology.layout().shards();
-                let subtree = Subtree::from_wire(header.node, shards).expect("checked by accept");
-                self.insert(piece, subtree, Place::Scratch(payload), context.pool);
-                self.advance(piece, context);
-            }
-            (_, payload) => {
-                if let Some(payload) = payload {
-                    let target = self.bytes_of(0, piece);
+        if let Payload::Remote(remote) = &payload
+            && !remote.is_aligned(self.dtype.size())
+        {
+            return Err("it referred to memory that is not aligned".into());
+        }
+        if header.kind == Kind::Receipt {
+            self.unconfirmed[from] = false;
+            return Ok(());
+        }
+        let target = self.bytes_of(0, piece);
+        if header.kind == Kind::Sum {
+            match payload {
+                Payload::InPlace => {}
+                Payload::Block(payload) => {
                     self.data.bytes_mut()[target].copy_from_slice(payload.bytes());
                     context.pool.give(payload);
                 }
-                self.spread(piece, false, context);
+                Payload::Remote(remote) => {
+                    self.copy_in(target, &remote)?;
+                    self.referrers[from] = true;
+                }
             }
+            self.count_sum(from, context);
+            self.spread(piece, false, context);
+            return Ok(());
         }
+        let shards = self.topology.layout().shards();
+        let subtree = Subtree::from_wire(header.node, shards).expect("checked by accept");
+        let place = match payload {
+            Payload::Block(payload) => Place::Scratch(payload),
+            Payload::Remote(remote) => Place::Remote(remote),
+            Payload::InPlace => unreachable!("partials never land in place"),
+        };
+        self.insert(piece, subtree, place, context.pool)?;
+        self.advance(piece, context)
     }
 
     fn outgoing(&self, item: &Item) -> (Label, &[u8]) {
         let piece = item.piece as usize;
         let label = Label {
-            kind: if item.source == Source::Whole {
-                Kind::Sum
-            } else {
-                Kind::Partial
+            kind: match item.source {
+                Source::Whole => Kind::Sum,
+                Source::Receipt => Kind::Receipt,
+                Source::Partial(_) | Source::Joined(_) => Kind::Partial,
             },
             dtype: self.dtype as u8,
             node: 0,
             total: self.elements as u64,
+            may_refer: !self.one_round,
         };
         match item.source {
+            Source::Receipt => (label, &[]),
             Source::Whole => (label, &self.data.bytes()[self.bytes_of(0, piece)]),
             Source::Partial(partial) => {
                 let node = self.topology.cover_of(self.topology.rank())[partial].to_wire();
@@ -433,10 +531,7 @@ impl Operation for AllReduce {
                     .iter()
                     .find(|(known, _)| *known == subtree)
                     .expect("kept until it is sent");
-                let bytes = match place {
-                    Place::Local(partial) => &self.data.bytes()[self.bytes_of(*partial, piece)],
-                    Place::Scratch(scratch) => scratch.bytes(),
-                };
+                let bytes = self.bytes_at(place, piece);
                 (
                     Label {
                         node: subtree.to_wire(),
@@ -448,16 +543,19 @@ impl Operation for AllReduce {
         }
     }
 
-    fn sent(&mut self, item: &Item, context: &mut Context<'_>) {
+    fn sent(&mut self, to: usize, item: &Item, is_referred: bool, context: &mut Context<'_>) {
         let piece = item.piece as usize;
         self.pending -= 1;
+        self.was_referred |= is_referred;
         let progress = &mut self.progress[piece];
         match item.source {
-            Source::Whole => {}
+            Source::Whole => self.unconfirmed[to] |= is_referred,
+            Source::Receipt => {}
             Source::Partial(_) => {
                 progress.unsent -= 1;
                 if self.one_round {
-                    self.advance(piece, context);
+                    self.advance(piece, context)
+                        .expect("in one round nothing is referred to");
                 }
             }
             Source::Joined(_) => {
@@ -474,11 +572,11 @@ impl Operation for AllReduce {
     }
 
     fn is_complete(&self) -> bool {
-        self.remaining == 0 && self.pending == 0
+        self.remaining == 0 && self.pending == 0 && !self.unconfirmed.contains(&true)
     }
 
     fn waiting_for(&self) -> Vec<usize> {
-        let mut ranks = vec![false; self.topology.ranks()];
+        let mut ranks = self.unconfirmed.clone();
         for piece in (0..self.pieces.len()).filter(|piece| !self.progress[*piece].finished) {
             let mut missing = false;
             for from in self.topology.others().filter(|_| self.collects(piece)) {
@@ -497,7 +595,7 @@ impl Operation for AllReduce {
         (0..ranks.len()).filter(|rank| ranks[*rank]).collect()
     }
 
-    fn into_output(self: Box<Self>) -> Output {
-        Output::Data(self.data)
+    fn into_output(mut self: Box<Self>) -> Output {
+        Output::Data(std::mem::take(&mut self.data))
     }
 }

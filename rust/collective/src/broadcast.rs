@@ -5,10 +5,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::buffer::{Buffer, Scratch};
+use crate::buffer::Buffer;
 use crate::frame::{Header, Kind};
 use crate::operation::{
-    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Source, expect,
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Source, expect,
+    unexpected,
 };
 use crate::topology::Topology;
 
@@ -140,14 +141,18 @@ impl Operation for Broadcast {
         &mut self,
         _: usize,
         header: &Header,
-        payload: Option<Scratch>,
+        payload: Payload,
         context: &mut Context<'_>,
-    ) {
+    ) -> Result<(), String> {
         let piece = header.piece as usize;
-        if let Some(payload) = payload {
-            let target = self.bytes_of(piece);
-            self.data.bytes_mut()[target].copy_from_slice(payload.bytes());
-            context.pool.give(payload);
+        match payload {
+            Payload::InPlace => {}
+            Payload::Block(payload) => {
+                let target = self.bytes_of(piece);
+                self.data.bytes_mut()[target].copy_from_slice(payload.bytes());
+                context.pool.give(payload);
+            }
+            Payload::Remote(_) => return Err(unexpected(header)),
         }
         self.arrived[piece] = true;
         self.missing -= 1;
@@ -157,6 +162,7 @@ impl Operation for Broadcast {
                 self.send(to, piece, context);
             }
         }
+        Ok(())
     }
 
     fn outgoing(&self, item: &Item) -> (Label, &[u8]) {
@@ -165,6 +171,7 @@ impl Operation for Broadcast {
             dtype: 0,
             node: self.root as u32,
             total: self.length as u64,
+            may_refer: false,
         };
         (
             label,
@@ -172,7 +179,7 @@ impl Operation for Broadcast {
         )
     }
 
-    fn sent(&mut self, _: &Item, _: &mut Context<'_>) {
+    fn sent(&mut self, _: usize, _: &Item, _: bool, _: &mut Context<'_>) {
         self.pending -= 1;
     }
 

@@ -120,6 +120,12 @@ enum Storage {
 // contract.
 unsafe impl Send for Buffer {}
 
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer(Storage::F32(Vec::new()))
+    }
+}
+
 impl Buffer {
     /// Lends memory to an operation.
     ///

@@ -79,6 +79,9 @@ pub struct Tuning {
     /// How many bytes may arrive for operations not yet started here before their senders are held
     /// up.
     pub early_bytes: usize,
+    /// Members at the same address read payloads of at least so many bytes directly from this
+    /// rank's memory, where that is a [`SharedSlice`](crate::SharedSlice); `usize::MAX` for never.
+    pub refer_bytes: usize,
 }
 
 impl Default for Tuning {
@@ -89,6 +92,7 @@ impl Default for Tuning {
             direct_ranks: 16,
             spin: Duration::from_micros(50),
             early_bytes: 1 << 30,
+            refer_bytes: 16 << 10,
         }
     }
 }

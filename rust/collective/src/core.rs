@@ -47,11 +47,17 @@ impl Core {
                 address: member.address,
             })
             .collect();
+        let own = members[config.rank as usize];
         // Beginning with the next rank, so that not everybody serves the same one first.
         let mut links: Vec<_> = members
             .iter()
             .zip(streams)
-            .filter_map(|(peer, stream)| Some(Link::new(*peer, stream?, config.generation)))
+            .filter_map(|(peer, stream)| {
+                let is_near = peer.address.ip() == own.address.ip();
+                let refer_bytes = is_near.then_some(config.tuning.refer_bytes);
+                let refer_bytes = refer_bytes.unwrap_or(usize::MAX);
+                Some(Link::new(*peer, stream?, config.generation, refer_bytes))
+            })
             .collect();
         links.rotate_left(config.rank as usize);
         Core {

@@ -16,7 +16,7 @@ pub(crate) const HEADER_LEN: usize = 64;
 /// The largest payload a frame may announce.
 pub(crate) const MAX_PAYLOAD: u32 = 4 << 20;
 /// Changes whenever two builds could no longer understand each other.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"HBFR");
 
@@ -31,25 +31,43 @@ pub(crate) enum Kind {
     Gather,
     /// A piece of a broadcast.
     Broadcast,
+    /// The sender has read all that the receiver's frames referred to in this operation.
+    Receipt,
     /// Nothing but a sign of life.
     Heartbeat,
     /// The sender gives the generation up; the payload says why, for people.
     Abort,
     /// The sender leaves in good order.
     Goodbye,
+    /// Memory of the sender that the receiver may read directly.
+    Segment,
+    /// Whether the sender can read such memory of the receiver.
+    SegmentReply,
 }
 
 impl Kind {
     fn from_wire(kind: u8) -> Option<Self> {
         use Kind::*;
-        [Partial, Sum, Gather, Broadcast, Heartbeat, Abort, Goodbye]
-            .into_iter()
-            .find(|known| *known as u8 == kind)
+        [
+            Partial,
+            Sum,
+            Gather,
+            Broadcast,
+            Receipt,
+            Heartbeat,
+            Abort,
+            Goodbye,
+            Segment,
+            SegmentReply,
+        ]
+        .into_iter()
+        .find(|known| *known as u8 == kind)
     }
 
     /// Whether the frame belongs to no operation.
     pub(crate) fn is_control(self) -> bool {
-        matches!(self, Kind::Heartbeat | Kind::Abort | Kind::Goodbye)
+        use Kind::*;
+        matches!(self, Heartbeat | Abort | Goodbye | Segment | SegmentReply)
     }
 }
 
@@ -59,6 +77,18 @@ impl Kind {
 pub(crate) struct OpKey {
     pub(crate) bucket: u32,
     pub(crate) sequence: u64,
+}
+
+/// Where a payload is that does not follow its header: in memory of the sender that the receiver
+/// has mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// The segment's number, never 0.
+    pub(crate) segment: u16,
+    /// At which word (four bytes) of the segment's data it begins.
+    pub(crate) offset: u32,
+    /// The segment's version at which it is valid.
+    pub(crate) version: u32,
 }
 
 /// A frame's header.
@@ -79,13 +109,24 @@ pub(crate) struct Header {
     pub(crate) node: u32,
     /// The length of the operation's whole data: elements, or bytes of a payload.
     pub(crate) total: u64,
-    /// The bytes of payload that follow.
+    /// The bytes of payload.
     pub(crate) length: u32,
-    /// The payload's checksum.
+    /// The payload's checksum; 0 if it does not follow.
     pub(crate) checksum: u32,
+    /// Where the payload is if it does not follow.
+    pub(crate) reference: Option<Reference>,
 }
 
 impl Header {
+    /// The bytes of payload that follow.
+    pub(crate) fn following(&self) -> usize {
+        if self.reference.is_some() {
+            0
+        } else {
+            self.length as usize
+        }
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
@@ -99,7 +140,14 @@ impl Header {
         put(36, &self.node.to_le_bytes());
         put(40, &self.total.to_le_bytes());
         put(48, &self.length.to_le_bytes());
-        put(52, &self.checksum.to_le_bytes());
+        match self.reference {
+            None => put(52, &self.checksum.to_le_bytes()),
+            Some(reference) => {
+                put(6, &reference.segment.to_le_bytes());
+                put(52, &reference.version.to_le_bytes());
+                put(56, &reference.offset.to_le_bytes());
+            }
+        }
         let own = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&own.to_le_bytes());
         bytes
@@ -128,6 +176,12 @@ impl Header {
                 "a frame announces {length} bytes, the most is {MAX_PAYLOAD}"
             ));
         }
+        let segment = u16::from_le_bytes([bytes[6], bytes[7]]);
+        let reference = (segment != 0).then(|| Reference {
+            segment,
+            version: u32_at(52),
+            offset: u32_at(56),
+        });
         Ok(Header {
             kind,
             dtype: bytes[5],
@@ -141,7 +195,8 @@ impl Header {
             node: u32_at(36),
             total: u64_at(40),
             length,
-            checksum: u32_at(52),
+            checksum: if reference.is_some() { 0 } else { u32_at(52) },
+            reference,
         })
     }
 }
@@ -178,8 +233,14 @@ mod tests {
             any::<u32>(),
             any::<u32>(),
         );
-        let rest = (any::<u32>(), any::<u64>(), 0..=MAX_PAYLOAD, any::<u32>());
-        (0u8..7, any::<u8>(), numbers, rest).prop_map(|(kind, dtype, numbers, rest)| Header {
+        let rest = (
+            any::<u32>(),
+            any::<u64>(),
+            0..=MAX_PAYLOAD,
+            any::<u32>(),
+            any::<Option<(u16, u32, u32)>>(),
+        );
+        (0u8..10, any::<u8>(), numbers, rest).prop_map(|(kind, dtype, numbers, rest)| Header {
             kind: Kind::from_wire(kind).unwrap(),
             dtype,
             generation: numbers.0,
@@ -192,7 +253,12 @@ mod tests {
             node: rest.0,
             total: rest.1,
             length: rest.2,
-            checksum: rest.3,
+            checksum: if rest.4.is_some() { 0 } else { rest.3 },
+            reference: rest.4.map(|(segment, offset, version)| Reference {
+                segment: segment.max(1),
+                offset,
+                version,
+            }),
         })
     }
 
@@ -235,6 +301,7 @@ mod tests {
             total: 0,
             length: MAX_PAYLOAD,
             checksum: 0,
+            reference: None,
         };
         assert!(Header::decode(&header.encode()).is_ok());
         header.length += 1;

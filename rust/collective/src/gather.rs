@@ -4,9 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::buffer::Scratch;
 use crate::frame::{Header, Kind};
-use crate::operation::{Context, Item, Label, Landing, Operation, Output, Source};
+use crate::operation::{
+    Context, Item, Label, Landing, Operation, Output, Payload, Source, unexpected,
+};
 use crate::topology::Topology;
 
 /// A payload travels in frames of at most so many bytes.
@@ -113,18 +114,22 @@ impl Operation for Gather {
         &mut self,
         from: usize,
         header: &Header,
-        payload: Option<Scratch>,
+        payload: Payload,
         context: &mut Context<'_>,
-    ) {
+    ) -> Result<(), String> {
         let known = &mut self.contributions[from];
-        if let Some(payload) = payload {
-            known.bytes.extend_from_slice(payload.bytes());
-            context.pool.give(payload);
+        match payload {
+            Payload::Block(payload) => {
+                known.bytes.extend_from_slice(payload.bytes());
+                context.pool.give(payload);
+            }
+            Payload::InPlace | Payload::Remote(_) => return Err(unexpected(header)),
         }
         if known.bytes.len() as u64 == header.total {
             known.is_whole = true;
             self.missing -= 1;
         }
+        Ok(())
     }
 
     fn outgoing(&self, item: &Item) -> (Label, &[u8]) {
@@ -137,11 +142,12 @@ impl Operation for Gather {
             dtype: 0,
             node,
             total: bytes.len() as u64,
+            may_refer: false,
         };
         (label, &bytes[start..end])
     }
 
-    fn sent(&mut self, _: &Item, _: &mut Context<'_>) {
+    fn sent(&mut self, _: usize, _: &Item, _: bool, _: &mut Context<'_>) {
         self.pending -= 1;
     }
 

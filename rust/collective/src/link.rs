@@ -3,9 +3,11 @@
 //! Reading goes through a small stage, so that a header and the beginning of its payload take one
 //! system call; the rest of a payload is read straight to where it belongs. Writing gathers header
 //! and payload. Both stop at what the socket takes now, so two ranks that send each other a lot
-//! never wait for each other. Imports frames and the table.
+//! never wait for each other. A peer on this machine is only told where a large payload is.
+//! Imports frames and the table.
 
 mod faults;
+mod local;
 mod receive;
 mod send;
 
@@ -22,6 +24,7 @@ use crate::error::{Error, Loss, Peer};
 use crate::fault::Fault;
 use crate::frame::{Checksum, HEADER_LEN, Header, Kind, OpKey};
 use crate::operation::Item;
+use crate::shared::Remote;
 use crate::stats::PeerStats;
 use crate::wake::Want;
 use crate::work::Work;
@@ -45,8 +48,9 @@ struct Outgoing {
     payload: Payload,
     total: usize,
     written: usize,
-    /// What the operation is told once it is written.
+    /// What the operation is told once it is written, and whether the frame only refers to it.
     item: Option<(OpKey, Item)>,
+    is_referred: bool,
 }
 
 /// The frame that is being read.
@@ -62,6 +66,8 @@ struct Incoming {
 enum Target {
     Scratch(Scratch),
     InPlace(Range<usize>),
+    /// Nothing follows: the payload is in the peer's memory.
+    Remote(Remote),
     /// Read and forget.
     Nowhere,
 }
@@ -86,6 +92,7 @@ pub(crate) struct Link {
     /// The next frame is for an operation not started here, and too much of that kind waits
     /// already.
     is_held: bool,
+    local: local::Local,
     pub(crate) last_sent: Instant,
     pub(crate) last_heard: Instant,
     /// The peer has said goodbye.
@@ -102,7 +109,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(peer: Peer, stream: TcpStream, generation: u64) -> Self {
+    /// The peer is referred to payloads of at least `refer_bytes`; `usize::MAX` if it is elsewhere.
+    pub(crate) fn new(peer: Peer, stream: TcpStream, generation: u64, refer_bytes: usize) -> Self {
         let now = Instant::now();
         Link {
             peer,
@@ -119,6 +127,7 @@ impl Link {
             staged: 0..0,
             incoming: None,
             is_held: false,
+            local: local::Local::new(refer_bytes),
             last_sent: now,
             last_heard: now,
             has_left: false,

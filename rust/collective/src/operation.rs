@@ -4,6 +4,7 @@
 
 use crate::buffer::{Buffer, Pool, Scratch};
 use crate::frame::{Header, Kind};
+use crate::shared::Remote;
 use crate::tree::Subtree;
 use std::ops::Range;
 
@@ -26,9 +27,16 @@ pub(crate) enum Source {
     Joined(Subtree),
     /// The finished data.
     Whole,
+    /// Nothing but word that everything a peer's frames referred to has been read.
+    Receipt,
 }
 
 impl Source {
+    /// Whether its receiver adds it up.
+    pub(crate) fn is_partial(self) -> bool {
+        matches!(self, Source::Partial(_) | Source::Joined(_))
+    }
+
     /// Finished data goes first: it is still in the cache and frees others to finish.
     pub(crate) fn is_urgent(self) -> bool {
         !matches!(self, Source::Partial(_))
@@ -42,6 +50,32 @@ pub(crate) struct Label {
     pub(crate) dtype: u8,
     pub(crate) node: u32,
     pub(crate) total: u64,
+    /// Whether the receiver may be referred to the bytes instead of being sent them: they then stay
+    /// as they are until the operation knows that they have been read.
+    pub(crate) may_refer: bool,
+}
+
+/// A payload that has arrived.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Where the operation wanted it.
+    InPlace,
+    Block(Scratch),
+    /// In the sender's memory, to be read from there.
+    Remote(Remote),
+}
+
+/// The error for a peer whose memory was not what its frame referred to any more.
+pub(crate) fn changed() -> String {
+    "it took back memory that it had referred to".into()
+}
+
+/// The error for a peer that refers to memory where it has to send data.
+pub(crate) fn unexpected(header: &Header) -> String {
+    format!(
+        "it did not send the {:?} data that it announced",
+        header.kind
+    )
 }
 
 /// Where a frame's payload is to be put while it arrives.
@@ -101,20 +135,20 @@ pub(crate) trait Operation: Send {
     /// The bytes named by [`Landing::InPlace`].
     fn landing(&mut self, bytes: Range<usize>) -> &mut [u8];
 
-    /// Takes a frame that has arrived whole; `payload` is none if it landed in place.
+    /// Takes a frame that has arrived whole, or says what is wrong with it.
     fn receive(
         &mut self,
         from: usize,
         header: &Header,
-        payload: Option<Scratch>,
+        payload: Payload,
         context: &mut Context<'_>,
-    );
+    ) -> Result<(), String>;
 
     /// The label and the bytes of something queued earlier.
     fn outgoing(&self, item: &Item) -> (Label, &[u8]);
 
-    /// Something queued earlier has been handed to the kernel.
-    fn sent(&mut self, item: &Item, context: &mut Context<'_>);
+    /// Something queued earlier has been handed to the kernel, or `to` has been referred to it.
+    fn sent(&mut self, to: usize, item: &Item, is_referred: bool, context: &mut Context<'_>);
 
     /// Whether the result is in place and nothing is left to send.
     fn is_complete(&self) -> bool;

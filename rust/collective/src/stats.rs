@@ -13,6 +13,8 @@ pub struct PeerStats {
     pub bytes_sent: u64,
     /// Bytes read, headers included.
     pub bytes_received: u64,
+    /// Bytes read directly from the peer's memory.
+    pub bytes_read_in_place: u64,
     /// Frames written.
     pub frames_sent: u64,
     /// Frames read.
@@ -27,6 +29,7 @@ impl PeerStats {
             peer,
             bytes_sent: 0,
             bytes_received: 0,
+            bytes_read_in_place: 0,
             frames_sent: 0,
             frames_received: 0,
             stale_frames: 0,

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::ops::Range;
 
-use crate::buffer::{Pool, Scratch};
+use crate::buffer::Pool;
 use crate::frame::{Header, OpKey};
-use crate::operation::{Context, Item, Label, Landing, Operation, Output};
+use crate::operation::{Context, Item, Label, Landing, Operation, Output, Payload};
 
 enum Entry {
     /// Frames, with their senders, for an operation that has not been started here.
-    Early(Vec<(usize, Header, Scratch)>),
+    Early(Vec<(usize, Header, Payload)>),
     Active(Box<dyn Operation>),
 }
 
@@ -79,31 +79,35 @@ impl Work {
         };
         self.with(key, |operation, context| operation.start(context));
         for (from, header, payload) in early {
-            self.early_bytes -= payload.bytes().len();
-            let accepted = self
-                .active(key)
-                .map(|operation| operation.accept(from, &header));
-            if let Some(Err(what)) = accepted {
+            self.early_bytes -= header.following();
+            let taken = self.with(key, |op, context| {
+                op.accept(from, &header)?;
+                op.receive(from, &header, payload, context)
+            });
+            if let Some(Err(what)) = taken {
                 return Err((from, what));
             }
-            self.with(key, |op, context| {
-                op.receive(from, &header, Some(payload), context)
-            });
         }
         Ok(())
     }
 
     /// Calls an operation with its context and collects what it wants to send.
-    fn with(&mut self, key: OpKey, call: impl FnOnce(&mut dyn Operation, &mut Context<'_>)) {
-        if let Some(Entry::Active(operation)) = self.table.get_mut(&key) {
-            let mut context = Context {
-                outbox: &mut self.items,
-                pool: &mut self.pool,
-            };
-            call(operation.as_mut(), &mut context);
-            self.outbox
-                .extend(self.items.drain(..).map(|(to, item)| (key, to, item)));
-        }
+    fn with<R>(
+        &mut self,
+        key: OpKey,
+        call: impl FnOnce(&mut dyn Operation, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let Some(Entry::Active(operation)) = self.table.get_mut(&key) else {
+            return None;
+        };
+        let mut context = Context {
+            outbox: &mut self.items,
+            pool: &mut self.pool,
+        };
+        let result = call(operation.as_mut(), &mut context);
+        self.outbox
+            .extend(self.items.drain(..).map(|(to, item)| (key, to, item)));
+        Some(result)
     }
 
     fn active(&self, key: OpKey) -> Option<&dyn Operation> {
@@ -124,7 +128,7 @@ impl Work {
                 header.kind
             ));
         }
-        let has_room = self.early_bytes + header.length as usize <= self.early_limit;
+        let has_room = self.early_bytes + header.following() <= self.early_limit;
         Ok(if has_room {
             Accept::Land(Landing::Scratch)
         } else {
@@ -145,18 +149,20 @@ impl Work {
         &mut self,
         from: usize,
         header: &Header,
-        payload: Option<Scratch>,
+        payload: Payload,
     ) -> Result<(), String> {
-        if let Some(operation) = self.active(header.key) {
-            // It may have been started while the frame was arriving.
-            operation.accept(from, header)?;
-            self.with(header.key, |op, context| {
+        if self.active(header.key).is_some() {
+            let taken = self.with(header.key, |op, context| {
+                // It may have been started while the frame was arriving.
+                op.accept(from, header)?;
                 op.receive(from, header, payload, context)
             });
-            return Ok(());
+            return taken.unwrap_or(Ok(()));
         }
-        let payload = payload.ok_or("its operation is gone")?;
-        self.early_bytes += payload.bytes().len();
+        if matches!(payload, Payload::InPlace) {
+            return Err("its operation is gone".into());
+        }
+        self.early_bytes += header.following();
         match self.table.entry(header.key) {
             Slot::Occupied(mut entry) => {
                 if let Entry::Early(frames) = entry.get_mut() {
@@ -173,9 +179,11 @@ impl Work {
         self.active(key).map(|operation| operation.outgoing(item))
     }
 
-    /// Something queued has been handed to the kernel.
-    pub(crate) fn sent(&mut self, key: OpKey, item: &Item) {
-        self.with(key, |operation, context| operation.sent(item, context));
+    /// Something queued has been handed to the kernel, or the receiver has been referred to it.
+    pub(crate) fn sent(&mut self, to: usize, key: OpKey, item: &Item, is_referred: bool) {
+        self.with(key, |operation, context| {
+            operation.sent(to, item, is_referred, context)
+        });
     }
 
     pub(crate) fn is_complete(&self, key: OpKey) -> bool {

@@ -80,8 +80,8 @@ fn form(ranks: &mut [&mut Rank], generation: u64) {
 }
 
 /// The digest of a sum, on which all ranks agree.
-fn sum(ranks: &mut [&mut Rank], elements: usize) -> String {
-    let answers = ask(ranks, |_| format!("sum {elements}"));
+fn sum(ranks: &mut [&mut Rank], command: &str, elements: usize) -> String {
+    let answers = ask(ranks, |_| format!("{command} {elements}"));
     assert!(answers[0].starts_with("ok"), "{answers:?}");
     assert!(
         answers.iter().all(|answer| *answer == answers[0]),
@@ -93,20 +93,29 @@ fn sum(ranks: &mut [&mut Rank], elements: usize) -> String {
 /// What happens when one of three processes gets a signal while the others wait for it: they fail,
 /// say who was lost and how, go on as two, and are three again with a newcomer; the sums' bits are
 /// always those of one process.
-fn lose_one(signal: &str, expected: &str) {
+fn lose_one(command: &str, signal: &str, expected: &str) {
     let mut alone = Rank::start();
     form(&mut [&mut alone], 1);
-    let sums = [1000, 100_000].map(|elements| sum(&mut [&mut alone], elements));
+    let sums = [1000, 100_000].map(|elements| sum(&mut [&mut alone], "sum", elements));
     let check = |ranks: &mut [&mut Rank]| {
-        assert_eq!([1000, 100_000].map(|elements| sum(ranks, elements)), sums);
+        assert_eq!(
+            [1000, 100_000].map(|elements| sum(ranks, "sum", elements)),
+            sums
+        );
+        if cfg!(target_os = "linux") {
+            assert_eq!(sum(ranks, "sum-shared", 100_000), sums[1]);
+            for answer in ask(ranks, |_| "read".into()) {
+                assert!(answer.starts_with("ok") && answer != "ok 0", "{answer}");
+            }
+        }
     };
 
     let (mut first, mut second, mut third) = (Rank::start(), Rank::start(), Rank::start());
     form(&mut [&mut first, &mut second, &mut third], 1);
     check(&mut [&mut first, &mut second, &mut third]);
 
-    first.tell("sum 100000");
-    third.tell("sum 100000");
+    first.tell(&format!("{command} 100000"));
+    third.tell(&format!("{command} 100000"));
     second.signal(signal);
     for rank in [&mut first, &mut third] {
         let answer = rank.answer();
@@ -137,12 +146,32 @@ fn lose_one(signal: &str, expected: &str) {
 
 #[test]
 fn a_killed_process_is_replaced() {
-    lose_one("-KILL", "the connection was");
+    lose_one("sum", "-KILL", "the connection was");
+}
+
+#[test]
+fn a_killed_process_whose_memory_was_read_is_replaced() {
+    lose_one("sum-shared", "-KILL", "the connection was");
+    // It leaves nothing behind: the memory has no name that could outlive it.
+    let names = std::fs::read_dir("/dev/shm")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let left: Vec<_> = names
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().contains("hornbeam"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
 fn a_stopped_process_is_replaced() {
-    lose_one("-STOP", "it fell silent");
+    lose_one("sum", "-STOP", "it fell silent");
+}
+
+#[test]
+fn a_stopped_process_whose_memory_was_read_is_replaced() {
+    lose_one("sum-shared", "-STOP", "it fell silent");
 }
 
 #[test]
@@ -153,6 +182,10 @@ fn seven_processes_compute_what_one_does() {
     let mut all: Vec<_> = ranks.iter_mut().collect();
     form(&mut all, 1);
     for elements in [0, 1, 10_000, 300_000] {
-        assert_eq!(sum(&mut all, elements), sum(&mut [&mut alone], elements));
+        let expected = sum(&mut [&mut alone], "sum", elements);
+        assert_eq!(sum(&mut all, "sum", elements), expected);
+        if cfg!(target_os = "linux") {
+            assert_eq!(sum(&mut all, "sum-shared", elements), expected);
+        }
     }
 }

@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::array::{Array, to_numpy};
 use crate::error;
+use crate::logging;
 
 /// Version, instruction set and switches of the kernels.
 pub(crate) fn fingerprint() -> String {
@@ -143,7 +144,9 @@ impl PyGroup {
         py: Python<'_>,
         f: impl Send + FnOnce(&Group) -> GroupResult<R>,
     ) -> PyResult<R> {
-        py.detach(|| self.shared.read().as_ref().map(f))
+        let result = py.detach(|| self.shared.read().as_ref().map(f));
+        logging::hand_over(py);
+        result
             .ok_or_else(closed)?
             .map_err(|e| error::collective(&e))
     }
@@ -193,7 +196,9 @@ impl PyGroup {
                 "the listener belongs to another group",
             ));
         };
-        match py.detach(|| Group::connect_or_return(own, config)) {
+        let result = py.detach(|| Group::connect_or_return(own, config));
+        logging::hand_over(py);
+        match result {
             Ok(group) => Ok(PyGroup {
                 abort: group.abort_handle(),
                 shared: Arc::new(Shared(RwLock::new(Some(group)))),
@@ -215,19 +220,22 @@ impl PyGroup {
         members: Vec<MemberRow>,
     ) -> PyResult<()> {
         let members = self::members(members)?;
-        py.detach(|| {
+        let result = py.detach(|| {
             let mut guard = self.shared.write();
             guard
                 .as_mut()
                 .map(|group| group.regroup(rank, generation, members))
-        })
-        .ok_or_else(closed)?
-        .map_err(|e| error::collective(&e))
+        });
+        logging::hand_over(py);
+        result
+            .ok_or_else(closed)?
+            .map_err(|e| error::collective(&e))
     }
 
     /// Leaves for good. Calls that are under way in other threads are waited for.
     fn close(&self, py: Python<'_>) {
         py.detach(|| drop(self.shared.write().take()));
+        logging::hand_over(py);
     }
 
     /// Makes all calls that are under way fail at once, from any thread.

@@ -9,6 +9,7 @@ mod array;
 mod collective;
 mod error;
 mod function;
+mod logging;
 mod ops;
 mod sharded;
 mod tensor;
@@ -43,6 +44,12 @@ mod _core {
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::logging::start();
+        Ok(())
+    }
 
     /// Sets the number of threads that kernels use.
     #[pyfunction]

@@ -1,13 +1,15 @@
 //! `ShardedLoop`: the epochs of data-parallel training.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hornbeam_collective::Error;
+use hornbeam_collective::{Error, SharedSlice};
 use hornbeam_graph::{DType, Tensor};
-use hornbeam_runtime::sharded::{AllShards, Functions, ReduceResult, Reducer, ShardedEpoch};
+use hornbeam_runtime::sharded::{
+    AllShards, Allocate, Functions, Memory, ReduceResult, Reducer, ShardedEpoch,
+};
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -16,7 +18,55 @@ use crate::array::{Array, to_numpy};
 use crate::collective::{PyGroup, Shared};
 use crate::error;
 use crate::function::{PyFunction, order_of, samples};
+use crate::logging;
 use crate::tensor::PyTensor;
+
+/// Memory that members on this machine read directly, kept for the next pass: they know it already.
+static KEPT: Mutex<Vec<SharedSlice<f32>>> = Mutex::new(Vec::new());
+/// No more pieces of memory are kept than a pass needs.
+const KEPT_PIECES: usize = 2;
+
+/// Memory that is kept when it is no longer used.
+struct Pooled(Option<SharedSlice<f32>>);
+
+impl Deref for Pooled {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.0.as_deref_mut().unwrap_or_default()
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(self.0.take());
+        if kept.len() > KEPT_PIECES {
+            kept.remove(0);
+        }
+    }
+}
+
+/// Zeros in memory that members on this machine read directly; none where there is no such.
+fn pooled(len: usize) -> Option<Memory> {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let slice = match kept.iter().position(|slice| slice.len() == len) {
+        Some(at) => {
+            let mut slice = kept.remove(at);
+            slice.fill(0.0);
+            slice
+        }
+        None => SharedSlice::zeroed(len)
+            .inspect_err(|error| log::debug!("sums are not in shared memory: {error}"))
+            .ok()?,
+    };
+    Some(Box::new(Pooled(Some(slice))))
+}
 
 /// Sums over the shards of a group's members.
 struct GroupReducer {
@@ -47,6 +97,10 @@ impl Reducer for GroupReducer {
         Ok(group.all_reduce(data)?)
     }
 
+    fn memory(&self) -> Option<Allocate> {
+        Some(Arc::new(pooled))
+    }
+
     fn abandon(&mut self, reason: &str) {
         if let Some(group) = self.group.read().as_ref() {
             group
@@ -67,7 +121,10 @@ pub(crate) struct PyShardedLoop {
 impl PyShardedLoop {
     /// Runs `f` on the epoch without the interpreter's lock.
     fn with<R: Send>(&self, py: Python<'_>, f: impl Send + FnOnce(&mut ShardedEpoch) -> R) -> R {
-        py.detach(|| f(&mut self.epoch.lock().unwrap_or_else(PoisonError::into_inner)))
+        let result =
+            py.detach(|| f(&mut self.epoch.lock().unwrap_or_else(PoisonError::into_inner)));
+        logging::hand_over(py);
+        result
     }
 }
 
@@ -168,6 +225,16 @@ impl PyShardedLoop {
 
     fn sums(&self, py: Python<'_>) -> Vec<f64> {
         self.with(py, |e| e.sums().to_vec())
+    }
+
+    /// Seconds that steps took here: `gradient`, `reduce` (waiting included) and `apply`.
+    fn times(&self, py: Python<'_>) -> HashMap<&'static str, f64> {
+        let times = self.with(py, |e| e.times());
+        HashMap::from([
+            ("gradient", times.gradient.as_secs_f64()),
+            ("reduce", times.reduce.as_secs_f64()),
+            ("apply", times.apply.as_secs_f64()),
+        ])
     }
 
     /// Puts the loop where another process' is.

@@ -19,6 +19,7 @@ use crate::dispatch::RunContext;
 use crate::epoch::{Samples, Stage, account, check};
 use crate::error::{Result, RuntimeError};
 use crate::function::{ArrayRef, Function};
+pub use crate::shards::{Allocate, Memory};
 use crate::shards::{Floats, TreeSum, copy, scale, shard_rows};
 
 /// What a reducer's calls return.
@@ -41,6 +42,11 @@ pub trait Reducer: Send {
     /// When another process is lost; the step is run again then.
     fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()>;
 
+    /// Where what is summed should lie, if that makes a difference.
+    fn memory(&self) -> Option<Allocate> {
+        None
+    }
+
     /// Tells the other processes, which wait in vain, that this one could not compute its shards.
     fn abandon(&mut self, reason: &str);
 }
@@ -59,6 +65,17 @@ impl Reducer for AllShards {
     }
 
     fn abandon(&mut self, _reason: &str) {}
+}
+
+/// Where the time of steps went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Running the gradient function (and the normalizers) and adding up the own shards.
+    pub gradient: Duration,
+    /// Summing over all processes, waiting for them included.
+    pub reduce: Duration,
+    /// Making the updates.
+    pub apply: Duration,
 }
 
 /// The functions of a step.
@@ -246,6 +263,14 @@ fn floats(bytes: &[u8]) -> &[f32] {
     values
 }
 
+/// Sums over all processes, and counts the time.
+fn reduce(reducer: &mut dyn Reducer, sums: &mut [f32], times: &mut Times) -> Result<()> {
+    let start = Instant::now();
+    reducer.all_reduce(sums).map_err(RuntimeError::Reduce)?;
+    times.reduce += start.elapsed();
+    Ok(())
+}
+
 /// One pass over arrays of samples, in batches that are cut into shards.
 pub struct ShardedEpoch {
     functions: Functions,
@@ -266,6 +291,7 @@ pub struct ShardedEpoch {
     at_once: bool,
     /// How many steps did.
     steps_at_once: usize,
+    times: Times,
 }
 
 impl ShardedEpoch {
@@ -294,15 +320,16 @@ impl ShardedEpoch {
             feed,
             batch,
             samples,
+            partials: TreeSum::within(length, reducer.memory())?,
             reducer,
             segments,
             length,
             normalizers: TreeSum::new(functions.normalizers())?,
-            partials: TreeSum::new(length)?,
             averages: None,
             steps_done: 0,
             sums: vec![0.0; functions.apply.outputs()],
             last: vec![f64::NAN; functions.apply.outputs()],
+            times: Times::default(),
             functions,
             at_once: true,
             steps_at_once: 0,
@@ -353,6 +380,11 @@ impl ShardedEpoch {
         &self.sums
     }
 
+    /// Where the time of the steps that ran here went.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
     /// Puts the epoch where another process' is, before a step.
     ///
     /// # Errors
@@ -392,7 +424,7 @@ impl ShardedEpoch {
                 averages.len()
             )));
         }
-        let mut own = Floats::zeroed(self.length)?;
+        let mut own = self.partials.memory_for(self.length)?;
         own.copy_from_slice(averages);
         self.partials.replace(own);
         self.apply()
@@ -443,9 +475,15 @@ impl ShardedEpoch {
             shards,
             own,
         };
+        let (start, reduced) = (Instant::now(), self.times.reduce);
         let normalizers = self.normalize(&batch)?;
         self.differentiate(&batch, &normalizers)?;
-        self.apply()
+        self.times.gradient += start.elapsed() - (self.times.reduce - reduced);
+        reduce(&mut *self.reducer, self.partials.sums(), &mut self.times)?;
+        let start = Instant::now();
+        self.apply()?;
+        self.times.apply += start.elapsed();
+        Ok(())
     }
 
     /// The batch's normalizers.
@@ -471,9 +509,7 @@ impl ShardedEpoch {
                 Ok(())
             });
             if ran.is_ok() {
-                self.reducer
-                    .all_reduce(sums)
-                    .map_err(RuntimeError::Reduce)?;
+                reduce(&mut *self.reducer, sums, &mut self.times)?;
                 return Ok(sums[..count].to_vec());
             }
         }
@@ -494,13 +530,11 @@ impl ShardedEpoch {
             }
             Ok(())
         })?;
-        self.reducer
-            .all_reduce(sums)
-            .map_err(RuntimeError::Reduce)?;
+        reduce(&mut *self.reducer, sums, &mut self.times)?;
         Ok(sums[..function.outputs()].to_vec())
     }
 
-    /// Leaves the averages over all shards in the partial sums' memory.
+    /// Leaves the sums over the own shards in the partial sums' memory.
     fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<()> {
         let (feed, segments) = (&mut self.feed, &self.segments);
         let function = &self.functions.gradient;
@@ -522,12 +556,12 @@ impl ShardedEpoch {
             });
             if ran.is_ok() {
                 self.steps_at_once += 1;
-                return self.reducer.all_reduce(sums).map_err(RuntimeError::Reduce);
+                return Ok(());
             }
             // One shard after the other works too, or tells what is wrong.
             self.at_once = false;
         }
-        let sums = self.partials.sum(batch.own.clone(), &mut |shard, out| {
+        self.partials.sum(batch.own.clone(), &mut |shard, out| {
             let share = batch.share(shard);
             let extra: Vec<f32> = normalizers.iter().copied().chain([1.0 / share]).collect();
             let some = feed.call(function, batch, shard, &extra, &mut |k, shape, value| {
@@ -541,7 +575,7 @@ impl ShardedEpoch {
             }
             Ok(())
         })?;
-        self.reducer.all_reduce(sums).map_err(RuntimeError::Reduce)
+        Ok(())
     }
 
     /// Makes the updates from the averages in the partial sums' memory, and counts the step.
@@ -567,7 +601,7 @@ impl ShardedEpoch {
         drop(held);
         let room = match self.averages.take() {
             Some(old) => old,
-            None => Floats::zeroed(self.length)?,
+            None => self.partials.memory_for(self.length)?,
         };
         self.averages = Some(self.partials.replace(room));
         self.functions.gradient.set_step(context.step + 1);

@@ -6,6 +6,7 @@
 //! and the thread pool alone.
 
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
 
 use hornbeam_kernels::par::{self, SendPtr};
 
@@ -39,21 +40,19 @@ pub(crate) fn groups(shards: Range<u32>) -> Vec<usize> {
     found.iter().map(|&(_, level)| 1 << level).collect()
 }
 
-/// Numbers in aligned memory.
-#[derive(Debug)]
-pub(crate) struct Floats {
+/// Memory for numbers, 64-byte aligned.
+pub type Memory = Box<dyn DerefMut<Target = [f32]> + Send>;
+
+/// Gives memory for so many numbers, all zero, that a reducer is quicker with; none if it has none.
+pub type Allocate = Arc<dyn Fn(usize) -> Option<Memory> + Send + Sync>;
+
+/// Numbers in memory of this process' own.
+struct Own {
     buffer: Buffer,
     len: usize,
 }
 
-impl Floats {
-    pub(crate) fn zeroed(len: usize) -> Result<Floats> {
-        let buffer = Buffer::zeroed(len * size_of::<f32>(), "the sums over shards")?;
-        Ok(Floats { buffer, len })
-    }
-}
-
-impl Deref for Floats {
+impl Deref for Own {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
         // SAFETY: the buffer holds that many numbers, initialised with zeros and borrowed with self.
@@ -61,17 +60,40 @@ impl Deref for Floats {
     }
 }
 
-impl DerefMut for Floats {
+impl DerefMut for Own {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as above; self is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.as_ptr().cast(), self.len) }
     }
 }
 
+/// Numbers in aligned memory.
+pub(crate) struct Floats(Memory);
+
+impl Floats {
+    pub(crate) fn zeroed(len: usize) -> Result<Floats> {
+        let buffer = Buffer::zeroed(len * size_of::<f32>(), "the sums over shards")?;
+        Ok(Floats(Box::new(Own { buffer, len })))
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Floats {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
 /// Memory for the sums over a process' own shards.
-#[derive(Debug)]
 pub(crate) struct TreeSum {
     length: usize,
+    allocate: Option<Allocate>,
     /// One sum for each subtree, one after the other.
     data: Floats,
     /// One right operand for each height.
@@ -86,9 +108,26 @@ impl TreeSum {
     pub(crate) fn new(length: usize) -> Result<TreeSum> {
         Ok(TreeSum {
             length,
+            allocate: None,
             data: Floats::zeroed(length)?,
             levels: Vec::new(),
         })
+    }
+
+    /// The same in memory that `allocate` gives.
+    pub(crate) fn within(length: usize, allocate: Option<Allocate>) -> Result<TreeSum> {
+        let mut tree = TreeSum::new(0)?;
+        (tree.length, tree.allocate) = (length, allocate);
+        tree.data = tree.memory_for(length)?;
+        Ok(tree)
+    }
+
+    /// Memory as the sums are in.
+    pub(crate) fn memory_for(&self, len: usize) -> Result<Floats> {
+        match self.allocate.as_ref().and_then(|allocate| allocate(len)) {
+            Some(memory) => Ok(Floats(memory)),
+            None => Floats::zeroed(len),
+        }
     }
 
     /// The sums of the range's maximal subtrees, one after the other; room for the result where
@@ -111,9 +150,14 @@ impl TreeSum {
     pub(crate) fn room(&mut self, subtrees: usize) -> Result<&mut [f32]> {
         let needed = self.length * subtrees.max(1);
         if self.data.len() != needed {
-            self.data = Floats::zeroed(needed)?;
+            self.data = self.memory_for(needed)?;
         }
         Ok(&mut self.data)
+    }
+
+    /// The latest sums, one for each subtree.
+    pub(crate) fn sums(&mut self) -> &mut [f32] {
+        &mut self.data
     }
 
     /// The latest sums.
@@ -222,6 +266,18 @@ mod tests {
         for k in (0..n).step_by(997) {
             assert_eq!(sums[k].to_bits(), naive(0..4, k).to_bits());
         }
+    }
+
+    #[test]
+    fn sums_lie_in_the_memory_that_is_given() {
+        let allocate: Allocate =
+            Arc::new(|len| (len == 8).then(|| Box::new(vec![0.0f32; len]) as Memory));
+        let mut tree = TreeSum::within(8, Some(allocate)).unwrap();
+        let given = tree.result().as_ptr();
+        let sums = tree.sum(0..1, &mut leaf).unwrap();
+        assert_eq!(sums.as_ptr(), given);
+        // Two subtrees need more, of which there is none.
+        assert_eq!(tree.sum(1..3, &mut leaf).unwrap().len(), 16);
     }
 
     proptest! {

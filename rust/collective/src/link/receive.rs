@@ -7,20 +7,21 @@ use super::{Incoming, Link, MAX_REASON, STAGE_LEN, TURN_BYTES, Target};
 use crate::buffer::Scratch;
 use crate::error::{Error, Loss, Result};
 use crate::frame::{Checksum, HEADER_LEN, Header, Kind};
-use crate::operation::Landing;
+use crate::operation::{Landing, Payload};
 use crate::work::{Accept, Work};
 
 impl Link {
     /// Reads and delivers what has arrived; tells whether anything had. `from` is the peer's rank.
     pub(crate) fn read(&mut self, work: &mut Work, now: Instant) -> Result<bool> {
-        let mut moved = 0;
+        let (mut moved, mut referred) = (0, 0);
         self.is_held = false;
-        while moved < TURN_BYTES && !self.is_over {
+        while moved + referred < TURN_BYTES && !self.is_over {
             if self.incoming.is_none() && self.staged.len() >= HEADER_LEN {
                 if !self.open_frame(work)? {
                     self.is_held = true;
                     break;
                 }
+                referred += self.referred_bytes();
                 continue;
             }
             if self.is_frame_whole() {
@@ -40,17 +41,26 @@ impl Link {
                 Err(error) => return Err(self.failed(&error, work)),
             }
         }
+        self.stats.bytes_read_in_place += referred as u64;
         if moved > 0 {
             self.last_heard = now;
             self.stats.bytes_received += moved as u64;
         }
-        Ok(moved > 0)
+        Ok(moved + referred > 0)
+    }
+
+    /// The bytes that the frame just opened refers to.
+    fn referred_bytes(&self) -> usize {
+        match &self.incoming {
+            Some(incoming) => incoming.header.length as usize - incoming.header.following(),
+            None => 0,
+        }
     }
 
     /// One system call: into the stage between frames, to the payload's place within one.
     fn read_some(&mut self, work: &mut Work) -> io::Result<usize> {
         if let Some(incoming) = &mut self.incoming {
-            let rest = incoming.have..incoming.header.length as usize;
+            let rest = incoming.have..incoming.header.following();
             let key = incoming.header.key;
             let place = match &mut incoming.target {
                 Target::Scratch(scratch) => &mut scratch.bytes_mut()[rest],
@@ -58,7 +68,7 @@ impl Link {
                     Some(landing) => &mut landing[rest],
                     None => &mut [],
                 },
-                Target::Nowhere => {
+                Target::Nowhere | Target::Remote(_) => {
                     let length = rest.len().min(STAGE_LEN);
                     &mut self.stage[..length]
                 }
@@ -83,7 +93,7 @@ impl Link {
         let count = self
             .staged
             .len()
-            .min(incoming.header.length as usize - incoming.have);
+            .min(incoming.header.following() - incoming.have);
         let bytes = &self.stage[self.staged.start..self.staged.start + count];
         let rest = incoming.have..incoming.have + count;
         match &mut incoming.target {
@@ -93,7 +103,7 @@ impl Link {
                     landing[rest].copy_from_slice(bytes);
                 }
             }
-            Target::Nowhere => {}
+            Target::Nowhere | Target::Remote(_) => {}
         }
         incoming.checksum.update(bytes);
         incoming.have += count;
@@ -128,7 +138,7 @@ impl Link {
                 header.generation
             )));
         } else if header.kind.is_control() {
-            if header.length as usize > MAX_REASON {
+            if header.length as usize > MAX_REASON || header.reference.is_some() {
                 return Err(self.corrupt(format!(
                     "{:?} frame of {} bytes",
                     header.kind, header.length
@@ -137,15 +147,19 @@ impl Link {
             Target::Scratch(work.pool.take(header.length as usize))
         } else {
             let from = self.peer.rank as usize;
-            match work.accept(from, &header).map_err(|what| Error::Mismatch {
+            let accepted = work.accept(from, &header).map_err(|what| Error::Mismatch {
                 peer: self.peer,
                 what,
-            })? {
-                Accept::Hold => return Ok(false),
-                Accept::Land(Landing::Scratch) => {
+            })?;
+            match (accepted, &header.reference) {
+                (Accept::Hold, _) => return Ok(false),
+                (Accept::Land(_), Some(reference)) => {
+                    Target::Remote(self.resolve(&header, reference)?)
+                }
+                (Accept::Land(Landing::Scratch), None) => {
                     Target::Scratch(work.pool.take(header.length as usize))
                 }
-                Accept::Land(Landing::InPlace(bytes)) => Target::InPlace(bytes),
+                (Accept::Land(Landing::InPlace(bytes)), None) => Target::InPlace(bytes),
             }
         };
         self.counter_in = self.counter_in.wrapping_add(1);
@@ -162,7 +176,7 @@ impl Link {
     fn is_frame_whole(&self) -> bool {
         self.incoming
             .as_ref()
-            .is_some_and(|incoming| incoming.have == incoming.header.length as usize)
+            .is_some_and(|incoming| incoming.have == incoming.header.following())
     }
 
     /// Checks a frame that has arrived whole and hands it over.
@@ -185,31 +199,44 @@ impl Link {
         }
         let payload = match target {
             Target::Nowhere => return Ok(()),
-            Target::Scratch(scratch) => Some(scratch),
-            Target::InPlace(_) => None,
+            Target::Scratch(scratch) => Payload::Block(scratch),
+            Target::InPlace(_) => Payload::InPlace,
+            Target::Remote(remote) => Payload::Remote(remote),
         };
-        match header.kind {
-            Kind::Heartbeat => {}
+        match payload {
+            Payload::Block(block) if header.kind.is_control() => {
+                let heard = self.hear(header.kind, &block);
+                work.pool.give(block);
+                heard
+            }
+            payload => work
+                .deliver(self.peer.rank as usize, &header, payload)
+                .map_err(|what| Error::Mismatch {
+                    peer: self.peer,
+                    what,
+                }),
+        }
+    }
+
+    /// Handles a frame that belongs to no operation.
+    fn hear(&mut self, kind: Kind, block: &Scratch) -> Result<()> {
+        match kind {
             Kind::Goodbye => self.has_left = true,
+            Kind::Segment => self.hear_of_segment(block.bytes())?,
+            Kind::SegmentReply => self.hear_of_mapping(block.bytes())?,
             Kind::Abort => {
-                let bytes = payload.as_ref().map_or(&[][..], Scratch::bytes);
-                let reason = String::from_utf8_lossy(bytes).into_owned();
+                let reason = String::from_utf8_lossy(block.bytes()).into_owned();
                 return Err(Error::PeerAborted {
                     peer: self.peer,
                     reason,
                 });
             }
-            Kind::Partial | Kind::Sum | Kind::Gather | Kind::Broadcast => {
-                return work
-                    .deliver(self.peer.rank as usize, &header, payload)
-                    .map_err(|what| Error::Mismatch {
-                        peer: self.peer,
-                        what,
-                    });
-            }
-        }
-        if let Some(scratch) = payload {
-            work.pool.give(scratch);
+            Kind::Heartbeat
+            | Kind::Partial
+            | Kind::Sum
+            | Kind::Gather
+            | Kind::Broadcast
+            | Kind::Receipt => {}
         }
         Ok(())
     }

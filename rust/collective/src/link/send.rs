@@ -70,6 +70,7 @@ impl Link {
     /// Takes the next frame from the queues; false if there is none.
     fn begin_frame(&mut self, work: &Work, now: Instant) -> bool {
         let (mut header, payload, bytes): (Header, Payload, &[u8]);
+        let mut queued = None;
         if let Some((kind, owned)) = self.control.pop_front() {
             header = self.header(
                 kind,
@@ -99,24 +100,28 @@ impl Link {
                 total: label.total,
                 ..self.header(label.kind, key)
             };
-            (payload, bytes) = (Payload::Of(key, item), data);
+            queued = Some((key, item));
+            header.reference = self.refer(&label, data);
+            payload = match header.reference {
+                Some(_) => Payload::Owned(Vec::new()),
+                None => Payload::Of(key, item),
+            };
+            bytes = data;
         } else {
             return false;
         }
         header.length = bytes.len() as u32;
-        header.checksum = Checksum::of(bytes);
+        if header.reference.is_none() {
+            header.checksum = Checksum::of(bytes);
+        }
         self.counter_out = self.counter_out.wrapping_add(1);
-        let total = HEADER_LEN + bytes.len();
-        let item = match payload {
-            Payload::Of(key, item) => Some((key, item)),
-            Payload::Owned(_) => None,
-        };
         let outgoing = Outgoing {
             header: header.encode(),
             payload,
-            total,
+            total: HEADER_LEN + header.following(),
             written: 0,
-            item,
+            item: queued,
+            is_referred: header.reference.is_some(),
         };
         self.outgoing = Some(outgoing);
         self.break_frame(&header, work, now);
@@ -135,6 +140,7 @@ impl Link {
             total: 0,
             length: 0,
             checksum: 0,
+            reference: None,
         }
     }
 
@@ -142,17 +148,18 @@ impl Link {
         self.stats.frames_sent += 1;
         if let Some(Outgoing {
             item: Some((key, item)),
+            is_referred,
             ..
         }) = self.outgoing.take()
         {
-            work.sent(key, &item);
+            work.sent(self.peer.rank as usize, key, &item, is_referred);
         }
     }
 
     /// Forgets operations' data for a peer that has left: whatever it needed it has.
     fn drop_data(&mut self, work: &mut Work) {
         for (key, item) in self.urgent.drain(..).chain(self.ordinary.drain(..)) {
-            work.sent(key, &item);
+            work.sent(self.peer.rank as usize, key, &item, false);
         }
     }
 

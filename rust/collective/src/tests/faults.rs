@@ -8,7 +8,8 @@ use crate::fault::{Fault, FaultPlan};
 use crate::{Error, Loss};
 
 /// Runs steps of all-reduces in a group of three whose rank 1 breaks as planned at its third
-/// operation; gives each rank's first error, and checks the results until then.
+/// operation; gives each rank's first error, and checks the results until then. Large data lies in
+/// shared memory, which all can read by then.
 fn break_rank_one(fault: Fault, elements: usize) -> Vec<Option<Error>> {
     let tune = |config: &mut GroupConfig| {
         config.timeouts.silence = Duration::from_millis(500);
@@ -18,12 +19,18 @@ fn break_rank_one(fault: Fault, elements: usize) -> Vec<Option<Error>> {
         if group.rank() == 1 {
             group.inject(FaultPlan::default().at(2, fault));
         }
+        let length = elements * group.partials().len();
+        let mut shared = crate::SharedSlice::<f32>::zeroed(length);
+        let mut own = vec![0.0; length];
         for step in 0..6 {
-            let mut data: Vec<f32> = Vec::new();
-            for subtree in group.partials() {
-                data.extend(vec![(subtree.span() * step) as f32; elements]);
+            let data = match &mut shared {
+                Ok(shared) if elements > 100_000 => &mut shared[..],
+                _ => &mut own[..],
+            };
+            for (run, subtree) in data.chunks_exact_mut(elements).zip(group.partials()) {
+                run.fill((subtree.span() * step) as f32);
             }
-            match group.all_reduce(&mut data) {
+            match group.all_reduce(data) {
                 Ok(()) => assert!(data[..elements].iter().all(|x| *x == (8 * step) as f32)),
                 Err(error) => return Some(error),
             }
@@ -46,7 +53,7 @@ fn blames_rank_one(error: &Error, kind: fn(&Error) -> bool, words: &str) -> bool
 
 #[test]
 fn a_death_is_noticed_by_all() {
-    for elements in [100, 200_000] {
+    for elements in [100, 50_000, 200_000] {
         let errors = break_rank_one(Fault::Die, elements);
         assert!(matches!(errors[1], Some(Error::Aborted(_))));
         for rank in [0, 2] {
@@ -70,7 +77,13 @@ fn a_death_is_noticed_by_all() {
 
 #[test]
 fn silence_is_noticed_and_its_length_is_told() {
-    let errors = break_rank_one(Fault::Stop(Duration::from_secs(3)), 200_000);
+    for elements in [50_000, 200_000] {
+        silence_is_noticed(elements);
+    }
+}
+
+fn silence_is_noticed(elements: usize) {
+    let errors = break_rank_one(Fault::Stop(Duration::from_secs(3)), elements);
     for rank in [0, 2] {
         let error = errors[rank].as_ref().unwrap();
         let silent = |error: &Error| matches!(error, Error::PeerLost { loss: Loss::Silent, quiet, .. } if *quiet >= Duration::from_millis(500));
@@ -84,7 +97,7 @@ fn silence_is_noticed_and_its_length_is_told() {
 
 #[test]
 fn a_lost_frame_is_noticed_at_the_next() {
-    for elements in [100, 200_000] {
+    for elements in [100, 50_000, 200_000] {
         let errors = break_rank_one(Fault::Drop { to: 2 }, elements);
         let error = errors[2].as_ref().unwrap();
         let gap = |error: &Error| matches!(error, Error::Corrupt { .. });
@@ -98,7 +111,7 @@ fn a_delay_changes_nothing() {
         to: 0,
         time: Duration::from_millis(100),
     };
-    for elements in [100, 200_000] {
+    for elements in [100, 50_000, 200_000] {
         let errors = break_rank_one(delay, elements);
         assert!(errors.iter().all(Option::is_none), "{errors:?}");
     }
@@ -116,22 +129,25 @@ fn a_corrupt_byte_is_noticed_wherever_it_is() {
         );
         assert!(errors[1].is_some() && errors[2].is_some());
     }
-    let errors = break_rank_one(
-        Fault::Corrupt {
-            to: 2,
-            byte: 70_000,
-        },
-        200_000,
-    );
-    let error = errors[2].as_ref().unwrap();
-    assert!(
-        blames_rank_one(
-            error,
-            |error| matches!(error, Error::Corrupt { .. }),
-            "checksum"
-        ),
-        "{error}"
-    );
+    // Within a long payload, and in the header of a frame that refers to one.
+    for elements in [50_000, 200_000] {
+        let errors = break_rank_one(
+            Fault::Corrupt {
+                to: 2,
+                byte: 70_030,
+            },
+            elements,
+        );
+        let error = errors[2].as_ref().unwrap();
+        assert!(
+            blames_rank_one(
+                error,
+                |error| matches!(error, Error::Corrupt { .. }),
+                "checksum"
+            ),
+            "{error}"
+        );
+    }
 }
 
 #[test]

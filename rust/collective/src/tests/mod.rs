@@ -4,6 +4,8 @@ mod buckets;
 mod failure;
 mod faults;
 mod formation;
+#[cfg(target_os = "linux")]
+mod shared;
 mod sums;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -58,7 +58,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn partials_f32(group: &Group, elements: usize) -> Vec<f32> {
+pub(super) fn partials_f32(group: &Group, elements: usize) -> Vec<f32> {
     let sums = group.partials().iter().map(|subtree| {
         let leaves: Vec<_> = subtree
             .shards()
@@ -72,7 +72,7 @@ fn partials_f32(group: &Group, elements: usize) -> Vec<f32> {
 }
 
 /// Contiguous ranges over `shards` from arbitrary cuts; some may be empty.
-fn ranges(shards: u32, cuts: &[u32]) -> Vec<Range<u32>> {
+pub(super) fn ranges(shards: u32, cuts: &[u32]) -> Vec<Range<u32>> {
     let mut cuts: Vec<_> = cuts
         .iter()
         .map(|cut| cut % (shards + 1))
@@ -82,10 +82,15 @@ fn ranges(shards: u32, cuts: &[u32]) -> Vec<Range<u32>> {
     cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-fn check(ranges: &[Range<u32>], elements: usize, tune: impl Fn(&mut GroupConfig) + Sync) {
+/// The bits of the sum over all shards.
+pub(super) fn expected_f32(ranges: &[Range<u32>], elements: usize) -> Vec<u32> {
     let shards = ranges.last().unwrap().end;
     let leaves: Vec<_> = (0..shards).map(|shard| leaf_f32(shard, elements)).collect();
-    let expected = bits(&tree_sum_f32(&leaves));
+    bits(&tree_sum_f32(&leaves))
+}
+
+fn check(ranges: &[Range<u32>], elements: usize, tune: impl Fn(&mut GroupConfig) + Sync) {
+    let expected = expected_f32(ranges, elements);
     on_group_with(ranges, tune, |group| {
         for _ in 0..2 {
             let mut data = partials_f32(&group, elements);

@@ -5,9 +5,12 @@
 //!   given in rank order
 //! * `sum ELEMENTS` all-reduces values that depend on the shards alone; answers the result's
 //!   checksum
+//! * `sum-shared ELEMENTS` the same some times over in memory that ranks on this machine read directly
+//! * `read` answers how many bytes this rank has read so
 //! * `barrier`
 //! * `bench ELEMENTS BATCHES BATCH` answers the best and the median batch's time of an all-reduce
 //!   in microseconds
+//! * `bench-shared ELEMENTS BATCHES BATCH` the same in memory that ranks on this machine read directly
 //! * `copy BYTES BATCHES BATCH` the same for a plain exchange over one connection between ranks 0
 //!   and 1
 //! * `quit`, or the end of the input
@@ -15,9 +18,10 @@
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hornbeam_collective::{Group, GroupConfig, Listener, Member};
+use hornbeam_collective::{Group, GroupConfig, Listener, Member, SharedSlice};
 
 use crate::copy;
 
@@ -66,12 +70,25 @@ fn obey(state: &mut State, words: &[&str]) -> Answer {
             )
         }
         (State::Member(group), ["sum", elements]) => sum(group, elements.parse()?),
+        (State::Member(group), ["sum-shared", elements]) => sum_shared(group, elements.parse()?),
+        (State::Member(group), ["read"]) => {
+            let peers = group.stats().peers;
+            let read: u64 = peers.iter().map(|peer| peer.bytes_read_in_place).sum();
+            Ok(read.to_string())
+        }
         (State::Member(group), ["barrier"]) => {
             group.barrier()?;
             Ok(String::new())
         }
         (State::Member(group), ["bench", elements, batches, batch]) => {
             let mut data = vec![1.0f32; elements.parse::<usize>()? * group.partials().len().max(1)];
+            measure(group, batches.parse()?, batch.parse()?, |group| {
+                Ok(group.all_reduce(&mut data)?)
+            })
+        }
+        (State::Member(group), ["bench-shared", elements, batches, batch]) => {
+            let length = elements.parse::<usize>()? * group.partials().len().max(1);
+            let mut data = SharedSlice::<f32>::zeroed(length)?;
             measure(group, batches.parse()?, batch.parse()?, |group| {
                 Ok(group.all_reduce(&mut data)?)
             })
@@ -130,20 +147,53 @@ fn value(shard: u32, at: usize) -> f32 {
     ((mixed >> 40) as f32 - 8_388_608.0) * (mixed & 0xff) as f32
 }
 
-fn sum(group: &Group, elements: usize) -> Answer {
+/// What this rank delivers.
+fn partials(group: &Group, elements: usize) -> Vec<f32> {
     let mut data = Vec::new();
     for subtree in group.partials() {
         data.extend(partial(subtree.shards(), elements));
     }
     data.resize(elements * group.partials().len().max(1), 0.0);
+    data
+}
+
+fn sum(group: &Group, elements: usize) -> Answer {
+    let mut data = partials(group, elements);
     group.all_reduce(&mut data)?;
-    let bytes = data[..elements]
-        .iter()
-        .flat_map(|value| value.to_le_bytes());
+    Ok(digest(&data[..elements]))
+}
+
+/// Sums until all can read each other's memory, and once more. The memory is kept from one command
+/// to the next.
+fn sum_shared(group: &Group, elements: usize) -> Answer {
+    static MEMORY: Mutex<Vec<SharedSlice<f32>>> = Mutex::new(Vec::new());
+    let partials = partials(group, elements);
+    let mut memory = MEMORY.lock().map_err(|_| "a command has panicked")?;
+    if memory.iter().all(|slice| slice.len() != partials.len()) {
+        memory.push(SharedSlice::zeroed(partials.len())?);
+    }
+    let data = memory
+        .iter_mut()
+        .find(|slice| slice.len() == partials.len())
+        .ok_or("it is there")?;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        data.copy_from_slice(&partials);
+        group.all_reduce(data)?;
+        answers.push(digest(&data[..elements]));
+    }
+    if answers.iter().any(|answer| *answer != answers[0]) {
+        return Err(format!("the sums differ: {answers:?}").into());
+    }
+    Ok(answers.remove(0))
+}
+
+fn digest(values: &[f32]) -> String {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     let digest = bytes.fold(0u64, |digest, byte| {
         (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
-    Ok(format!("{digest:016x}"))
+    format!("{digest:016x}")
 }
 
 /// A subtree's sum, by the definition.
