@@ -45,6 +45,8 @@ struct Key {
     training: bool,
     /// How the plan runs several shards at once, if it does.
     widening: Option<Widening>,
+    /// Whether the caller says where results go.
+    direct: bool,
 }
 
 impl Function {
@@ -181,6 +183,24 @@ impl Function {
         self.call_plan(arguments, true, Some(widening), context, held, read)
     }
 
+    /// [`Function::call_widened`] that puts result `k` into `results[k]`.
+    ///
+    /// # Errors
+    /// As for [`Function::call_widened`], and when a result has not as many bytes.
+    pub fn call_widened_into(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        widening: &Widening,
+        results: &mut [&mut [u8]],
+        context: RunContext,
+        held: &Exclusive,
+    ) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.plan_for(&mut state, arguments, true, Some(widening), true)?;
+        let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
+        state.plans[at].1.run_into(&bytes, results, context, held)
+    }
+
     fn call_plan<R>(
         &self,
         arguments: &[ArrayRef<'_>],
@@ -191,7 +211,7 @@ impl Function {
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = self.plan_for(&mut state, arguments, training, widening)?;
+        let at = self.plan_for(&mut state, arguments, training, widening, false)?;
         let plan = &mut state.plans[at].1;
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
         plan.run(&bytes, context, held)?;
@@ -204,10 +224,12 @@ impl Function {
         arguments: &[ArrayRef<'_>],
         training: bool,
         widening: Option<&Widening>,
+        direct: bool,
     ) -> Result<usize> {
         let matches = |key: &Key| {
             key.training == training
                 && key.widening.as_ref() == widening
+                && key.direct == direct
                 && key.shapes.len() == arguments.len()
                 && key
                     .shapes
@@ -226,12 +248,14 @@ impl Function {
         let shapes: Vec<Vec<usize>> = arguments.iter().map(|a| a.shape.to_vec()).collect();
         let plan = match widening {
             None => self.plan(&shapes, training)?,
+            Some(widening) if direct => Plan::direct(self.widened(&shapes, widening)?)?,
             Some(widening) => self.plan_widened(&shapes, widening)?,
         };
         let key = Key {
             shapes,
             training,
             widening: widening.cloned(),
+            direct,
         };
         if state.plans.len() == state.capacity {
             state.plans.remove(0);
@@ -275,6 +299,10 @@ impl Function {
     /// # Errors
     /// As for [`Function::call_widened`].
     pub fn plan_widened(&self, shapes: &[Vec<usize>], widening: &Widening) -> Result<Plan> {
+        Plan::new(self.widened(shapes, widening)?)
+    }
+
+    fn widened(&self, shapes: &[Vec<usize>], widening: &Widening) -> Result<Program> {
         let mut of_one = shapes.to_vec();
         for (shape, &samples) in of_one.iter_mut().zip(&widening.samples) {
             if samples {
@@ -285,7 +313,7 @@ impl Function {
         if Options::default().verify {
             verify(&program, "widen")?;
         }
-        Plan::new(program)
+        Ok(program)
     }
 
     fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
@@ -327,7 +355,7 @@ impl Function {
     ) -> Result<Vec<Timing>> {
         let held = exclusive();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = self.plan_for(&mut state, arguments, training, None)?;
+        let at = self.plan_for(&mut state, arguments, training, None, false)?;
         let context = RunContext {
             step: state.step,
             sample_offset: 0,

@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Variable(usize),
     /// The plan's constant `k`.
     Constant(usize),
+    /// Where the caller wants result `k`.
+    Result(usize),
     /// Nowhere: nothing reads it, and the kernel is told so.
     Unused,
 }
@@ -49,10 +51,19 @@ pub(crate) struct Layout {
     pub(crate) copies: Vec<(ValueId, usize)>,
 }
 
-/// Assigns places. `variables[k]` is the identity of the plan's variable k.
-pub(crate) fn lay_out(program: &Program, needs: &[Needs], variables: &[u64]) -> Layout {
+/// Assigns places. `variables[k]` is the identity of the plan's variable k; `direct` results are
+/// computed where the caller wants them.
+pub(crate) fn lay_out(
+    program: &Program,
+    needs: &[Needs],
+    variables: &[u64],
+    direct: bool,
+) -> Layout {
     let mut planner = Planner::new(program, needs, variables);
     planner.place_leaves();
+    if direct {
+        planner.place_results();
+    }
     planner.place_updates();
     planner.share_dying_operands();
     planner.allocate()
@@ -147,6 +158,16 @@ impl<'a> Planner<'a> {
                 }
                 Source::Inst { .. } => self.places[v],
             };
+        }
+    }
+
+    /// Leaves results that an instruction computes to the caller; each value once.
+    fn place_results(&mut self) {
+        for (k, &v) in self.program.outputs.iter().enumerate() {
+            let root = self.root[v];
+            if self.places[root].is_none() {
+                self.places[root] = Some(Place::Result(k));
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Plan {
     places: Vec<Place>,
     /// Entries of `raws` that are arguments, and which.
     patches: Vec<(usize, usize)>,
+    /// Entries of `raws` that are results where the caller wants them, and which.
+    result_patches: Vec<(usize, usize)>,
     /// Where the arena begins that `raws` point into; null before the first run.
     base: Raw,
     /// The arena of a plan that runs within another; the others share one.
@@ -69,6 +71,18 @@ impl Plan {
     /// # Errors
     /// When an operation has no kernel for its operands, or memory is short.
     pub fn new(program: Program) -> Result<Plan> {
+        Plan::make(program, false)
+    }
+
+    /// Plans a program that [`Plan::run_into`] runs.
+    ///
+    /// # Errors
+    /// As for [`Plan::new`].
+    pub fn direct(program: Program) -> Result<Plan> {
+        Plan::make(program, true)
+    }
+
+    fn make(program: Program, direct: bool) -> Result<Plan> {
         let program = schedule(save_old_values(program)?);
         let mut kernels: Vec<Option<Kernel>> = Vec::with_capacity(program.insts.len());
         let mut needs: Vec<Needs> = Vec::with_capacity(program.insts.len());
@@ -84,7 +98,7 @@ impl Plan {
         }
         let variables = variables_of(&program)?;
         let ids: Vec<u64> = variables.iter().map(|v| v.id).collect();
-        let layout = memory::lay_out(&program, &needs, &ids);
+        let layout = memory::lay_out(&program, &needs, &ids, direct);
         Plan::assemble(program, kernels, &needs, variables, layout)
     }
 
@@ -113,6 +127,7 @@ impl Plan {
             raws: Vec::new(),
             places: layout.places,
             patches: Vec::new(),
+            result_patches: Vec::new(),
             base: nowhere,
             own: None,
             arena_bytes: layout.arena_bytes,
@@ -135,8 +150,10 @@ impl Plan {
             self.program.insts[inst].outputs.clone(),
         );
         for v in inputs.iter().chain(&outputs) {
-            if let Place::Input(k) = self.places[*v] {
-                self.patches.push((self.raws.len(), k));
+            match self.places[*v] {
+                Place::Input(k) => self.patches.push((self.raws.len(), k)),
+                Place::Result(k) => self.result_patches.push((self.raws.len(), k)),
+                _ => {}
             }
             let raw = self.raw(*v);
             self.raws.push(raw);
@@ -184,7 +201,7 @@ impl Plan {
             Place::Arena(offset) => self.base.ptr.wrapping_add(offset),
             Place::Variable(k) => self.variables[k].storage.as_ptr(),
             Place::Constant(k) => self.constants[k].as_ptr(),
-            Place::Input(_) | Place::Unused => std::ptr::null_mut(),
+            Place::Input(_) | Place::Result(_) | Place::Unused => std::ptr::null_mut(),
         };
         Raw { ptr, bytes }
     }
@@ -219,6 +236,44 @@ impl Plan {
     pub fn run(&mut self, inputs: &[&[u8]], context: RunContext, held: &Exclusive) -> Result<()> {
         self.rebase(shared_arena(self.arena_bytes, held)?);
         self.run_calls(inputs, context)
+    }
+
+    /// [`Plan::run`] of a plan made by [`Plan::direct`]: `results[k]` gets the elements of result
+    /// k, most of them straight from their kernels. What they hold after an error is unspecified.
+    ///
+    /// # Errors
+    /// As for [`Plan::run`], and when a result has not as many bytes.
+    pub fn run_into(
+        &mut self,
+        inputs: &[&[u8]],
+        results: &mut [&mut [u8]],
+        context: RunContext,
+        held: &Exclusive,
+    ) -> Result<()> {
+        let lengths = results.iter().map(|r| r.len());
+        if !lengths.eq((0..self.outputs()).map(|k| self.output(k).bytes())) {
+            return Err(RuntimeError::Argument(format!(
+                "the plan's {} results do not fit into the memory that is given for them",
+                self.outputs()
+            )));
+        }
+        for &(entry, k) in &self.result_patches {
+            self.raws[entry].ptr = results[k].as_mut_ptr();
+        }
+        self.run(inputs, context, held)?;
+        for k in 0..results.len() {
+            let v = self.program.outputs[k];
+            match self.places[v] {
+                Place::Result(at) if at == k => {}
+                // The same value twice.
+                Place::Result(at) => {
+                    let (low, high) = results.split_at_mut(k);
+                    high[0].copy_from_slice(&*low[at]);
+                }
+                _ => results[k].copy_from_slice(self.result(k, inputs)),
+            }
+        }
+        Ok(())
     }
 
     /// Runs a plan that has neither inputs nor variables, for which no lock is needed.
@@ -327,6 +382,10 @@ impl Plan {
         if let Place::Input(k) = self.places[v] {
             return inputs[k];
         }
+        assert!(
+            !matches!(self.places[v], Place::Result(_)),
+            "the caller has result {k}"
+        );
         let raw = self.raw(v);
         // SAFETY: the value has that many bytes there, and `&self` keeps plans from running.
         unsafe { std::slice::from_raw_parts(raw.ptr, raw.bytes) }

@@ -126,6 +126,20 @@ impl Segment {
         self.offset..self.offset + self.shape.iter().product::<usize>()
     }
 
+    /// The segments' parts of a payload, as bytes.
+    fn split<'a>(segments: &[Segment], mut payload: &'a mut [f32]) -> Vec<&'a mut [u8]> {
+        let mut at = 0;
+        let part = |segment: &Segment| {
+            let range = segment.range();
+            let rest = std::mem::take(&mut payload);
+            let (own, behind) = rest[range.start - at..].split_at_mut(range.len());
+            (payload, at) = (behind, range.end);
+            // SAFETY: floats are four bytes each, of which any value is one.
+            unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast(), size_of_val(own)) }
+        };
+        segments.iter().map(part).collect()
+    }
+
     /// Segments for the apply function's inputs, each on a cache line of its own; and their length.
     fn for_inputs(functions: &Functions) -> Result<(Vec<Segment>, usize)> {
         let (apply, gradient) = (&functions.apply, &functions.gradient);
@@ -545,15 +559,20 @@ impl ShardedEpoch {
             let multiple = [1.0 / batch.share(batch.own.start)];
             let extra = [normalizers, &multiple].concat();
             let sums = self.partials.room(whole.subtrees())?;
-            let ran = feed.call_whole(function, batch, &whole, &extra, &mut |k, shape, values| {
-                let segment = &segments[k];
-                check_shape(function, segment, k, &shape[1..])?;
-                let len = segment.range().len();
-                for (to, from) in sums.chunks_exact_mut(length).zip(values.chunks(len.max(1))) {
-                    copy(&mut to[segment.range()], from);
-                }
-                Ok(())
-            });
+            let ran = if whole.subtrees() == 1 {
+                let mut results = Segment::split(segments, sums);
+                feed.call_whole_into(function, batch, &whole, &extra, &mut results)
+            } else {
+                feed.call_whole(function, batch, &whole, &extra, &mut |k, shape, values| {
+                    let segment = &segments[k];
+                    check_shape(function, segment, k, &shape[1..])?;
+                    let len = segment.range().len();
+                    for (to, from) in sums.chunks_exact_mut(length).zip(values.chunks(len.max(1))) {
+                        copy(&mut to[segment.range()], from);
+                    }
+                    Ok(())
+                })
+            };
             if ran.is_ok() {
                 self.steps_at_once += 1;
                 return Ok(());

@@ -9,7 +9,7 @@ use hornbeam_runtime::RuntimeError;
 use hornbeam_runtime::buffer::exclusive;
 use hornbeam_runtime::dispatch::RunContext;
 use hornbeam_runtime::function::{ArrayRef, Function};
-use hornbeam_runtime::plan::Plan;
+use hornbeam_runtime::plan::{Exclusive, Plan};
 
 const SHARDS: usize = 4;
 
@@ -138,8 +138,48 @@ impl Call {
             sample_offset: 10,
         };
         let held = exclusive();
+        let found = self
+            .function
+            .call_widened(&arguments, &widening, context, &held, results)?;
+        self.check_into(&arguments, &widening, context, &found, &held);
+        Ok(found)
+    }
+
+    /// The same results put where the caller wants them.
+    fn check_into(
+        &self,
+        arguments: &[ArrayRef<'_>],
+        widening: &Widening,
+        context: RunContext,
+        expected: &[Literal],
+        held: &Exclusive,
+    ) {
+        let mut given: Vec<Vec<u64>> = expected
+            .iter()
+            .map(|r| vec![0x7fc0_1234_7fc0_1234; r.bytes.len().div_ceil(8) + 8])
+            .collect();
+        let mut places: Vec<&mut [u8]> = given
+            .iter_mut()
+            .zip(expected)
+            .map(|(words, r)| {
+                // SAFETY: any value of a word is eight bytes, borrowed as long.
+                let bytes = unsafe { words.align_to_mut::<u8>().1 };
+                let start = bytes.as_ptr().align_offset(64);
+                &mut bytes[start..start + r.bytes.len()]
+            })
+            .collect();
         self.function
-            .call_widened(&arguments, &widening, context, &held, results)
+            .call_widened_into(arguments, widening, &mut places, context, held)
+            .unwrap();
+        for (place, result) in places.iter().zip(expected) {
+            assert_eq!(**place, *result.bytes);
+        }
+        if let Some(last) = places.pop().filter(|last| !last.is_empty()) {
+            places.push(&mut last[1..]);
+            self.function
+                .call_widened_into(arguments, widening, &mut places, context, held)
+                .unwrap_err();
+        }
     }
 }
 

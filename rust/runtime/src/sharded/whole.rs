@@ -8,7 +8,7 @@ use super::{Batch, Feed, Read, floats, number};
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::error::Result;
-use crate::function::Function;
+use crate::function::{ArrayRef, Function};
 use crate::shards::{groups, shard_rows};
 
 /// The own shards of a batch as one.
@@ -60,6 +60,34 @@ impl Feed {
         extra: &[f32],
         read: &mut Read<'_>,
     ) -> Result<()> {
+        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra)?;
+        let held = exclusive();
+        function.call_widened(&arguments, &widening, context, &held, |plan, inputs| {
+            (0..plan.outputs())
+                .try_for_each(|k| read(k, &plan.output(k).shape, floats(plan.result(k, inputs))))
+        })?
+    }
+
+    /// The same where there is one group: its sums go straight into `results`.
+    pub(super) fn call_whole_into(
+        &mut self,
+        function: &Function,
+        batch: &Batch,
+        whole: &Whole,
+        extra: &[f32],
+        results: &mut [&mut [u8]],
+    ) -> Result<()> {
+        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra)?;
+        function.call_widened_into(&arguments, &widening, results, context, &exclusive())
+    }
+
+    /// What a function is called with.
+    fn whole_arguments<'a>(
+        &'a mut self,
+        batch: &Batch,
+        whole: &Whole,
+        extra: &'a [f32],
+    ) -> Result<(Vec<ArrayRef<'a>>, Widening, RunContext)> {
         let (first, rows) = (batch.first + whole.first, whole.all);
         let mut arguments = Vec::with_capacity(self.stages.len() + extra.len());
         for (stage, array) in self.stages.iter_mut().zip(&self.arrays) {
@@ -77,10 +105,6 @@ impl Feed {
             step: batch.step,
             sample_offset: whole.first as u64,
         };
-        let held = exclusive();
-        function.call_widened(&arguments, &widening, context, &held, |plan, inputs| {
-            (0..plan.outputs())
-                .try_for_each(|k| read(k, &plan.output(k).shape, floats(plan.result(k, inputs))))
-        })?
+        Ok((arguments, widening, context))
     }
 }
