@@ -6,7 +6,7 @@ The same global batch is trained by one process with W threads and by a group of
 one thread each, of which each has one shard of every batch (V = W). All are started once and then
 take turns, a few steps each, so that a slow moment of the machine falls on both; the median over
 the rounds counts. Of a step in a group it tells where the time went: the gradient function, waiting
-for the slowest worker, the sum over the workers (that of the worker who came last), and the updates.
+for the slowest worker, the sum over the workers (as the last one saw it), and the updates.
 
 Numbers of workers that the machine has no cores for are left out.
 """
