@@ -8,7 +8,9 @@ Keras 3 has no more. Run it as `make_golden.py`:
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import os
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ import tf_keras as keras  # noqa: E402
 
 from parity import cases  # noqa: E402
 from parity.golden_writing import (  # noqa: E402
+    GOLDEN,
     LAYER_RATE,
     Arrays,
     draw,
@@ -179,6 +182,21 @@ def keep_training(
     keep_checkpoints(arrays, "", [], step)
 
 
+def configs() -> None:
+    """Write one layer of each class as the model files of tf_keras describe it."""
+    found: dict[str, Any] = {}
+    for case in cases.LAYERS:
+        if case.layer in found or not hasattr(keras.layers, case.layer):
+            continue
+        # Of a batch of one, which divides no penalty.
+        layer = translated(dataclasses.replace(case, batch=1))
+        found[case.layer] = keras.layers.serialize(layer)
+    path = GOLDEN / "configs_tf.json"
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    print(f"{path.name}: {len(found)} layers")
+
+
 if __name__ == "__main__":
+    configs()
     rows = [case for case in cases.LAYERS if case.reference == "tf_keras"]
     save_layers("layers_tf", rows, layer_arrays, sys.argv[1:])

@@ -36,7 +36,16 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 _NEUTRAL_OF: dict[str, dict[str, tuple[Any, ...]]] = {
     "LocallyConnected1D": {"implementation": (1,)},
     "LocallyConnected2D": {"implementation": (1,)},
+    "MultiHeadAttention": {
+        "attention_axes": (None, [1]),
+        "sliding_window": (None,),
+        "flash_attention": (None, False),
+        "use_gate": (False,),
+        "softmax_robust_masking": (False,),
+    },
 }
+# Keys that repeat the shapes of inputs, which the inputs tell.
+_SHAPES_OF = {"MultiHeadAttention": ("query_shape", "value_shape", "key_shape")}
 # Where a key of that name is one of the layer's own.
 _OWN_KEYS = {
     "GRU": ("reset_after",),
@@ -103,7 +112,7 @@ def _layer_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     own, neutral = _OWN_KEYS.get(name, ()), {**_NEUTRAL, **_NEUTRAL_OF.get(name, {})}
     result: dict[str, Any] = {}
     for key, value in config.items():
-        if key == "trainable" and name == "InputLayer":
+        if key == "trainable" and name == "InputLayer" or key in _SHAPES_OF.get(name, ()):
             continue
         if key in neutral and key not in own and _is_one_of(value, neutral[key]):
             continue

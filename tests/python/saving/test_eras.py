@@ -138,6 +138,16 @@ def test_the_one_implementation_of_locally_connected_layers():
     assert translate(tf_layer("LSTM", units=3, implementation=1))["config"]["implementation"] == 1
 
 
+def test_attention_over_the_places():
+    shapes = {"query_shape": [None, 3, 4], "value_shape": [None, 5, 4], "key_shape": None}
+    heads = {"num_heads": 2, "key_dim": 3, "attention_axes": [1], "use_gate": False, **shapes}
+    layer = tf_layer("MultiHeadAttention", name="m", **heads)
+    kept = {"num_heads", "key_dim", "name", "trainable", "dtype"}
+    assert set(translate(layer)["config"]) == kept
+    layer["config"]["attention_axes"] = [1, 2]
+    assert translate(layer)["config"]["attention_axes"] == [1, 2]
+
+
 def test_a_call_without_constants():
     call = {"initial_state": None, "constants": None}
     layer = {**tf_layer("LSTM", units=3), "inbound_nodes": [[["x", 0, 0, call], ["s", 0, 0, {}]]]}
