@@ -152,6 +152,56 @@ def run(script: str, **kwargs) -> str:
     return out.strip()
 
 
+INTERRUPTED_CALL = """
+    import itertools
+    import signal
+    import numpy as np
+    import hornbeam as keras
+
+    model = keras.models.Sequential()
+    model.add(keras.layers.Dense(512, activation="relu", input_shape=(8,)))
+    for _ in range(8):
+        model.add(keras.layers.Dense(512, activation="relu"))
+    model.add(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    # Each sample reads 8 MB of weights: minutes for all of them.
+    x = np.ones((1_000_000, 8), "float32")
+    y = np.ones((1_000_000, 1), "float32")
+    before = model.get_weights()
+    expected = model.predict(x[:10])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print("begun")
+        CALL
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before))
+    assert np.array_equal(model.predict(x[:10]), expected)
+    model.fit(x[:64], y[:64], epochs=1, verbose=0)
+    print("usable")
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "model.predict(x, batch_size=1)",
+        "model.evaluate(x, y, batch_size=1, verbose=0)",
+        "model.predict_generator(itertools.repeat(x[:32]), 10**9)",
+        "model.evaluate_generator(itertools.repeat((x[:32], y[:32])), 10**9)",
+    ],
+)
+def test_interrupt_stops_other_calls(call):
+    with start(INTERRUPTED_CALL.replace("CALL", call)) as process:
+        assert process.stdout.readline().strip() == "begun"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert out.split() == ["interrupted", "usable"]
+
+
 INTERRUPTED = """
     import signal
     import numpy as np
@@ -231,6 +281,115 @@ def test_fork_after_training():
         """
     )
     assert out == "0"
+
+
+def test_fork_while_another_thread_trains():
+    """The child finds the lock that plans run under free, and whole steps' weights."""
+    out = run(
+        """
+        import os, threading, warnings
+        import numpy as np
+        import hornbeam as keras
+        warnings.simplefilter("ignore")
+        model = keras.models.Sequential()
+        model.add(keras.layers.Dense(256, activation="relu", input_shape=(256,)))
+        model.add(keras.layers.Dense(256))
+        model.compile("sgd", "mse")
+        other = keras.models.Sequential.from_config(model.get_config())
+        other.compile("adam", "mse")
+        x = np.ones((4096, 256), "float32")
+        begun = threading.Event()
+        class Stop(keras.callbacks.Callback):
+            stop = False
+            def on_epoch_end(self, epoch, logs=None):
+                begun.set()
+                self.model.stop_training = self.stop
+        stop = Stop()
+        thread = threading.Thread(
+            target=lambda: model.fit(x, x, epochs=100000, verbose=0, callbacks=[stop])
+        )
+        thread.start()
+        begun.wait()
+        codes = []
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                import signal
+                signal.alarm(20)  # A child that waits for ever ends by the signal.
+                other.fit(x[:64], x[:64], epochs=1, verbose=0)
+                model.fit(x[:64], x[:64], epochs=1, verbose=0)
+                os._exit(0 if np.isfinite(model.predict(x[:5])).all() else 3)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        stop.stop = True
+        thread.join()
+        print(codes == [0] * 8 or codes)
+        """
+    )
+    assert out == "True"
+
+
+def test_workers_of_multiprocessing_train():
+    """Each process of a pool that was forked after training trains its copy, with the same bits."""
+    out = run(
+        """
+        import multiprocessing, warnings
+        import numpy as np
+        import hornbeam as keras
+        warnings.simplefilter("ignore")
+        x = np.random.default_rng(0).normal(size=(512, 64)).astype("float32")
+        model = keras.models.Sequential()
+        model.add(keras.layers.Dense(256, activation="relu", input_shape=(64,)))
+        model.add(keras.layers.Dense(64))
+        model.compile("adam", "mse")
+        model.fit(x, x, epochs=1, shuffle=False, verbose=0)
+        def work(_):
+            model.fit(x, x, epochs=1, shuffle=False, verbose=0)
+            return [w.tobytes() for w in model.get_weights()]
+        with multiprocessing.get_context("fork").Pool(3, maxtasksperchild=1) as pool:
+            found = pool.map(work, range(3), chunksize=1)
+        expected = work(0)
+        print([weights == expected for weights in found])
+        """
+    )
+    assert out == "[True, True, True]"
+
+
+def test_models_may_train_in_threads_at_once():
+    """One model a thread: each learns what it learns alone, to the bit."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    first = classifier()
+    start = first.get_weights()
+
+    def train(_):
+        model = classifier()
+        model.set_weights(start)
+        model.fit(X, Y, epochs=40, batch_size=5, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    expected = train(0)
+    with ThreadPoolExecutor(4) as pool:
+        for weights in pool.map(train, range(12)):
+            for a, b in zip(weights, expected, strict=True):
+                assert np.array_equal(a, b)
+
+
+def test_one_model_in_several_threads_stays_whole():
+    """Steps of threads that train one model come one after the other, in some order."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = classifier()
+    before = model.optimizer.get_weights
+    steps = 4 * 10 * 3
+    with ThreadPoolExecutor(4) as pool:
+        runs = [
+            pool.submit(lambda: model.fit(X, Y, epochs=10, batch_size=5, verbose=0))
+            for _ in range(4)
+        ]
+        for one in runs:
+            assert np.isfinite(one.result().history["loss"]).all()
+    assert before()[0] == steps
+    assert np.isfinite(model.predict(X)).all()
 
 
 def test_threads_may_predict_at_once():

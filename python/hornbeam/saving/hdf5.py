@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -43,18 +44,32 @@ def _writing(filepath: Any, overwrite: bool) -> Iterator[Any]:
     if not overwrite and path.is_file() and not ask_to_proceed_with_overwrite(path):
         yield None
         return
-    handle, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-    os.close(handle)
+    name = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
+        os.close(handle)
         with h5py.File(name, "w") as f:
             yield f
         # A temporary file is readable by its owner alone; the result obeys the umask.
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
-        if os.path.exists(name):
+    except (OSError, RuntimeError) as error:
+        number = _errno(error)
+        if number is None and not isinstance(error, OSError):
+            raise
+        # HDF5's own message is several lines about the temporary file.
+        reason = os.strerror(number) if number else str(error)
+        kept = "; the file that was there is unchanged" if path.is_file() else ""
+        raise OSError(number, f"cannot write {path}: {reason}{kept}") from error
+    finally:
+        if name is not None and os.path.exists(name):
             os.unlink(name)
-        raise
+
+
+def _errno(error: Exception) -> int | None:
+    """Return the number of the system's error behind an exception; HDF5 has it in its messages."""
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found.group(1)) if found else getattr(error, "errno", None)
 
 
 def _umask() -> int:

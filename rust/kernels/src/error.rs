@@ -51,7 +51,10 @@ pub enum KernelError {
         known: usize,
     },
     /// An index outside of its axis.
-    #[error("{op}: index {index} at position {position} is out of range for an axis of {bound}")]
+    #[error(
+        "{op}: index {index} at position {position} is out of range for an axis of {bound}: it must be \
+         at least 0 and less than {bound}"
+    )]
     Index {
         /// The kernel.
         op: &'static str,

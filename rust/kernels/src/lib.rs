@@ -11,6 +11,7 @@ pub mod copy;
 pub mod cpu;
 pub mod dtype;
 pub mod error;
+pub mod fork;
 pub mod gather;
 pub mod gemm;
 pub mod math;

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::Thread;
 
+use crate::fork::at_fork;
+
 /// Turns of the processor's pause that a waiting thread spins, some microseconds.
 const SPINS: u32 = 300;
 /// Times it then offers its core to others, before it sleeps.
@@ -51,6 +53,21 @@ pub fn num_threads() -> usize {
 /// Sets the number of threads (at least 1) for later parallel calls.
 pub fn set_num_threads(n: usize) {
     THREADS.store(n.max(1), Ordering::Relaxed);
+}
+
+/// Whether work is shared however small it is.
+static SHARE_ALL: AtomicBool = AtomicBool::new(false);
+
+/// Has even the smallest work shared by all threads, or only what is worth it. It changes no result;
+/// tests of small sizes use it to see that.
+pub fn share_everything(on: bool) {
+    SHARE_ALL.store(on, Ordering::Relaxed);
+}
+
+/// Whether so much work is better done by one thread than shared; `least` is what is worth sharing.
+#[inline]
+pub fn is_small(work: usize, least: usize) -> bool {
+    work < least && !SHARE_ALL.load(Ordering::Relaxed)
 }
 
 /// Calls `f(0)`, ..., `f(tasks - 1)`, each once, on the pool's threads, and waits for all.
@@ -167,22 +184,11 @@ fn pool() -> &'static Pool {
 
 /// Makes forked children forget the pool, whose workers they do not have.
 fn forget_on_fork() {
-    #[cfg(unix)]
-    {
-        type Hook = Option<extern "C" fn()>;
-        unsafe extern "C" {
-            fn pthread_atfork(prepare: Hook, parent: Hook, child: Hook) -> std::ffi::c_int;
-        }
-        extern "C" fn child() {
-            POOL.store(std::ptr::null_mut(), Ordering::Release);
-        }
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the hook is a plain atomic store, allowed in a child.
-            let rc = unsafe { pthread_atfork(None, None, Some(child)) };
-            debug_assert_eq!(rc, 0);
-        });
+    extern "C" fn child() {
+        POOL.store(std::ptr::null_mut(), Ordering::Release);
     }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| at_fork(None, None, Some(child)));
 }
 
 impl Pool {

@@ -11,17 +11,24 @@ const TASK: usize = 15_000_000;
 /// ranges must not matter to the result.
 #[inline]
 pub(crate) fn ranges(n: usize, cost: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
-    tasks(n, (n.saturating_mul(cost) / TASK).min(64), f);
+    tasks(n, worth(n, cost).min(64), f);
 }
 
 /// As [`ranges`], but with no more ranges than threads, for work of which each range repeats a part.
 #[inline]
 pub(crate) fn ranges_of_threads(n: usize, cost: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
-    tasks(
-        n,
-        (n.saturating_mul(cost) / TASK).min(par::num_threads()),
-        f,
-    );
+    tasks(n, worth(n, cost).min(par::num_threads()), f);
+}
+
+/// How many tasks that much work is worth.
+#[inline]
+fn worth(n: usize, cost: usize) -> usize {
+    let work = n.saturating_mul(cost);
+    if par::is_small(work, 64 * TASK) {
+        work / TASK
+    } else {
+        64
+    }
 }
 
 #[inline]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use hornbeam_graph::DType;
 use hornbeam_graph::program::Value;
 use hornbeam_runtime::Function;
+use hornbeam_runtime::buffer::exclusive;
 use hornbeam_runtime::epoch::{Epoch, Samples};
 use hornbeam_runtime::function::ArrayRef;
+use hornbeam_runtime::plan::Plan;
 use numpy::PyUntypedArray;
 use pyo3::prelude::*;
 
@@ -32,6 +34,15 @@ struct Owned {
 }
 
 impl PyFunction {
+    fn plan(&self, py: Python<'_>, shapes: &[Vec<usize>], training: bool) -> PyResult<Plan> {
+        py.detach(|| {
+            // A fork waits for whoever plans.
+            let _held = exclusive();
+            self.function.plan(shapes, training)
+        })
+        .map_err(error::runtime)
+    }
+
     fn arguments<'py>(&self, arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Array<'py>>> {
         let inputs = self.function.inputs();
         arrays
@@ -138,10 +149,7 @@ impl PyFunction {
         shapes: Vec<Vec<usize>>,
         training: bool,
     ) -> PyResult<String> {
-        let plan = py
-            .detach(|| self.function.plan(&shapes, training))
-            .map_err(error::runtime)?;
-        Ok(plan.to_string())
+        Ok(self.plan(py, &shapes, training)?.to_string())
     }
 
     /// Bytes of the arena of the plan for arguments of these shapes.
@@ -152,10 +160,7 @@ impl PyFunction {
         shapes: Vec<Vec<usize>>,
         training: bool,
     ) -> PyResult<usize> {
-        let plan = py
-            .detach(|| self.function.plan(&shapes, training))
-            .map_err(error::runtime)?;
-        Ok(plan.peak_bytes())
+        Ok(self.plan(py, &shapes, training)?.peak_bytes())
     }
 
     /// Times each kernel call: (operation, layer, shapes, microseconds, bytes).

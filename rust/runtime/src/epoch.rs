@@ -335,10 +335,10 @@ fn copy_rows(
             convert(from, array.dtype, into, to);
         }
     };
-    let parts = if rows * to_bytes >= PARALLEL_GATHER_BYTES {
-        par::num_threads().min(rows)
-    } else {
+    let parts = if par::is_small(rows * to_bytes, PARALLEL_GATHER_BYTES) {
         1
+    } else {
+        par::num_threads().min(rows).max(1)
     };
     par::run(parts, &|p| {
         (rows * p / parts..rows * (p + 1) / parts).for_each(copy)

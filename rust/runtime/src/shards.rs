@@ -207,7 +207,11 @@ pub(crate) fn copy(to: &mut [f32], from: &[f32]) {
 /// Calls `f` on pairs of elements, by several threads if there are many.
 fn pass(to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, f32) + Sync) {
     let n = to.len().min(from.len());
-    let parts = if n < PARALLEL { 1 } else { par::num_threads() };
+    let parts = if par::is_small(n, PARALLEL) {
+        1
+    } else {
+        par::num_threads()
+    };
     let target = SendPtr::new(to.as_mut_ptr());
     par::run(parts, &|p| {
         let (start, end) = (n * p / parts, n * (p + 1) / parts);

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import warnings
 
 import h5py
@@ -165,6 +167,47 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         m.save(path)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["m.h5"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on files")
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_full_disk_keeps_the_old_file(tmp_path, whole):
+    """A limit on the size of files stands for the disk: writing fails in the midst of it."""
+    import resource
+
+    model = Sequential([Dense(400, input_shape=(400,))])
+    model.compile("sgd", "mse")
+    path = tmp_path / "weights.h5"
+    small = Sequential([Dense(3, input_shape=(4,))])
+    small.save_weights(path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match="cannot write .*weights.h5: .*unchanged"):
+            model.save(path) if whole else model.save_weights(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.h5"]
+    model.save_weights(path)
+    model.load_weights(path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    model = Sequential([Dense(3, input_shape=(4,))])
+    with pytest.raises(FileNotFoundError, match="cannot write .*weights.h5"):
+        model.save_weights(tmp_path / "nowhere" / "weights.h5")
+    with pytest.raises(IsADirectoryError, match="cannot write"):
+        model.save_weights(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    if os.geteuid() != 0:  # Root writes everywhere.
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError, match="cannot write .*weights.h5"):
+            model.save_weights(tmp_path / "weights.h5")
+        tmp_path.chmod(0o700)
 
 
 def test_overwriting_is_asked_about(tmp_path, monkeypatch):

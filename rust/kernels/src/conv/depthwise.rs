@@ -403,7 +403,7 @@ pub(super) fn grad_filter_on<T: Float>(
 /// Calls `f` for every image, on all threads if there is enough to do.
 fn each_image(n: usize, macs: usize, f: impl Fn(usize) + Sync) {
     // A tap costs more than a product's: memory bounds it.
-    let parts = if macs < SERIAL / 4 {
+    let parts = if par::is_small(macs, SERIAL / 4) {
         1
     } else {
         (4 * par::num_threads()).min(n)

@@ -188,7 +188,11 @@ fn tasks(
 ) {
     // Images that share a pass over the weights.
     let together = (MC / positions.max(1)).clamp(1, n.max(1));
-    let threads = if macs < SERIAL { 1 } else { par::num_threads() };
+    let threads = if par::is_small(macs, SERIAL) {
+        1
+    } else {
+        par::num_threads()
+    };
     let units = n.div_ceil(together);
     if threads == 1 || units >= 2 * threads {
         let parts = if threads == 1 {

@@ -42,7 +42,11 @@ pub(super) unsafe fn grad_filter<S: Simd>(
     let count = groups(g);
     let rows = g.kh * g.kw * g.ci;
     let macs = g.y_len() * rows;
-    let threads = if macs < SERIAL { 1 } else { par::num_threads() };
+    let threads = if par::is_small(macs, SERIAL) {
+        1
+    } else {
+        par::num_threads()
+    };
     let parts = if threads == 1 {
         1
     } else {

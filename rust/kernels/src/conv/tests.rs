@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::gemm::{Simd, Vectors};
 use crate::gemm::tests::{isas, numbers};
 use crate::par;
 
@@ -282,5 +283,84 @@ fn bits_agree_between_vector_widths() {
         assert!(a.y == b.y, "y of {g:?}");
         assert!(a.dx == b.dx, "dx of {g:?}");
         assert!(a.dw == b.dw, "dw of {g:?}");
+    }
+}
+
+/// The error of `got` beside `want`, both as a whole.
+fn relative(got: &[f32], want: &[f64]) -> f64 {
+    let square = |x: f64| x * x;
+    let off: f64 = got
+        .iter()
+        .zip(want)
+        .map(|(&g, w)| square(f64::from(g) - w))
+        .sum();
+    (off / want.iter().copied().map(square).sum::<f64>()).sqrt()
+}
+
+/// The errors of the output, of the gradient to the input and of that to the kernel beside plain
+/// sums in f64: by Winograd's algorithm, and direct.
+///
+/// # Safety
+/// The CPU has `S`.
+unsafe fn errors<S: Simd<T = f32>>(g: &Conv2d) -> [[f64; 2]; 3] {
+    let (x, w, dy) = operands::<f32>(g);
+    let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let (x64, w64, dy64) = (wide(&x), wide(&w), wide(&dy));
+    let (ep, ep64) = (Epilogue::default(), Epilogue::default());
+    let zeros = |n: usize| vec![0f32; n];
+    let (mut y, mut dx, mut dw) = (zeros(g.y_len()), zeros(g.x_len()), zeros(g.w_len()));
+    let mut wants = (vec![0.0; y.len()], vec![0.0; dx.len()], vec![0.0; dw.len()]);
+    reference::forward(g, &x64, &w64, &mut wants.0, &ep64);
+    reference::grad_input(g, &dy64, &w64, &mut wants.1);
+    reference::grad_filter(g, &x64, &dy64, &mut wants.2);
+    let mut room = zeros(
+        winograd::forward_scratch_len(g)
+            .max(winograd::grad_input_scratch_len(g))
+            .max(winograd::grad_filter_scratch_len(g))
+            .max(grad_filter::scratch_len(g)),
+    );
+    // SAFETY: the caller's promise; the lengths are the geometry's.
+    unsafe {
+        winograd::forward::<S>(g, &x, &w, &mut y, &ep, &mut room);
+        winograd::grad_input::<S>(g, &dy, &w, &mut dx, &mut room);
+        winograd::grad_filter::<S>(g, &x, &dy, &mut dw, &mut room);
+    }
+    let all = |y: &[f32], dx: &[f32], dw: &[f32]| {
+        [
+            relative(y, &wants.0),
+            relative(dx, &wants.1),
+            relative(dw, &wants.2),
+        ]
+    };
+    let fast = all(&y, &dx, &dw);
+    // SAFETY: as above.
+    unsafe {
+        direct::forward::<S>(g, &x, &w, &mut y, &ep);
+        direct::grad_input::<S>(g, &dy, &w, &mut dx, &mut room[..g.w_len()]);
+        grad_filter::grad_filter::<S>(g, &x, &dy, &mut dw, &mut room);
+    }
+    let plain = all(&y, &dx, &dw);
+    std::array::from_fn(|i| [fast[i], plain[i]])
+}
+
+#[test]
+fn winograds_error_stays_small_beside_plain_sums() {
+    for g in [same(4, 28, 64, 64, 3, 1), same(2, 13, 128, 48, 3, 1)] {
+        for isa in isas() {
+            // SAFETY: the CPU has every instruction set of the list.
+            let errors = unsafe {
+                match isa {
+                    Isa::Avx512 => errors::<<f32 as Vectors>::Avx512>(&g),
+                    Isa::Avx2 => errors::<<f32 as Vectors>::Avx2>(&g),
+                    Isa::Portable => errors::<Portable<f32>>(&g),
+                }
+            };
+            println!("{isa:?} {g:?}: {errors:?}");
+            for [fast, plain] in errors {
+                assert!(plain < 1e-6 && fast < 2e-6, "{isa:?} {g:?}: {errors:?}");
+                // Equal errors would mean that one algorithm was asked twice.
+                assert!(fast != plain, "{isa:?} {g:?}: {errors:?}");
+            }
+        }
     }
 }

@@ -73,7 +73,7 @@ unsafe fn row<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
 
 unsafe fn dots<S: Simd>(g: &Gemm<S::T>, b: SendPtr<S::T>, ep: &Epilogue<'_, S::T>) {
     let threads = par::num_threads();
-    let parts = if g.m * g.k < SERIAL {
+    let parts = if par::is_small(g.m * g.k, SERIAL) {
         1
     } else {
         (2 * threads).min(g.m.div_ceil(ROWS))

@@ -142,7 +142,7 @@ unsafe fn grouped<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
 
 /// `C = act(C + sum of the buffers in order + bias)`.
 unsafe fn combine<T: Float>(g: &Gemm<T>, ep: &Epilogue<'_, T>, buffers: usize, from: SendPtr<T>) {
-    let parts = if g.m * g.n * buffers < 1 << 15 {
+    let parts = if par::is_small(g.m * g.n * buffers, 1 << 15) {
         1
     } else {
         g.m.min(par::num_threads())
@@ -180,7 +180,7 @@ pub(crate) fn finish<T: Float>(c: &mut [T], ep: &Epilogue<'_, T>) {
 /// Splits a product of one group over the threads.
 unsafe fn tasks<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
     let threads = par::num_threads();
-    if threads == 1 || g.macs() < SERIAL {
+    if threads == 1 || par::is_small(g.macs(), SERIAL) {
         // SAFETY: the caller's promise.
         unsafe { part::<S>(g, ep) };
         return;

@@ -26,7 +26,7 @@ pub(super) const SHARE: usize = 150_000;
 /// depend on the others.
 pub(super) fn tasks(r: &Rnn) -> usize {
     let work = r.batch * r.steps * r.units * r.width();
-    if work < SHARE {
+    if par::is_small(work, SHARE) {
         1
     } else {
         par::num_threads().min(r.batch).max(1)

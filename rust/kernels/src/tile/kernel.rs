@@ -531,7 +531,10 @@ impl TileKernel {
     }
 }
 
-/// How many tasks a run is worth: one for each 15 microseconds of work.
+/// Work worth a task of its own, in picoseconds.
+const TASK: usize = 15_000_000;
+
+/// How many tasks a run is worth.
 fn tasks(code: &Code, cut: &Cut) -> usize {
     let bytes: usize = code
         .inputs
@@ -541,9 +544,12 @@ fn tasks(code: &Code, cut: &Cut) -> usize {
         .sum();
     // A simple vector instruction takes some 40 ps an element, a byte of memory 20 ps.
     let picoseconds = cut.rows * cut.columns * (code.cost * 40 + bytes * 20);
-    (picoseconds / 15_000_000)
-        .clamp(1, 64)
-        .min(cut.cells.max(1))
+    let worth = if par::is_small(picoseconds, 64 * TASK) {
+        picoseconds / TASK
+    } else {
+        64
+    };
+    worth.max(1).min(cut.cells.max(1))
 }
 
 fn splat_constants(code: &Code, slot: usize, n: usize) -> Vec<Line> {

@@ -207,7 +207,7 @@ unsafe fn convolve<S: Simd>(
     );
     let y = SendPtr::new(y.as_mut_ptr());
     let threads = par::num_threads();
-    let parts = if image.c * image.co < 1 << 12 {
+    let parts = if par::is_small(image.c * image.co, 1 << 12) {
         1
     } else {
         (4 * threads).min(image.c)
