@@ -74,24 +74,31 @@ def print_confusions(truth, predicted):
         print(f"{digit:5d}           " + "".join(f"{n:4d}" if n else "   ." for n in row))
 
 
-def plot(history, x, truth, predicted, path):
-    """Draw the learning curves and the misclassified digits."""
-    figure, (loss, accuracy, wrong) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+def plot(history, x, truth, probabilities, path):
+    """Draw the learning curves and the misclassified digits, or else the least certain ones."""
+    figure, (loss, accuracy, hard) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     epochs = range(1, len(history["loss"]) + 1)
     for axes, key, title in ((loss, "loss", "loss"), (accuracy, "acc", "accuracy")):
         axes.plot(epochs, history[key], label="training (with dropout)")
         axes.plot(epochs, history["val_" + key], label="validation")
         axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
+    predicted = probabilities.argmax(axis=1)
+    sure = probabilities[np.arange(len(truth)), truth]
     mistakes = np.flatnonzero(predicted != truth)
-    wrong.set(title=f"{len(mistakes)} of {len(truth)} test digits misclassified")
-    wrong.axis("off")
-    for place, i in enumerate(mistakes[:12]):
-        inset = wrong.inset_axes(
+    shown = mistakes if len(mistakes) else np.argsort(sure)
+    title = f"{len(mistakes)} of {len(truth)} test digits misclassified"
+    hard.set(title=title + ("" if len(mistakes) else "\nthe least certain:"))
+    hard.axis("off")
+    for place, i in enumerate(shown[:12]):
+        inset = hard.inset_axes(
             [place % 4 / 4 + 0.02, 0.68 - place // 4 * 0.33, 0.2, 0.25], xticks=[], yticks=[]
         )
         inset.imshow(x[i, :, :, 0], cmap="gray_r")
-        inset.set_title(f"{truth[i]} taken for {predicted[i]}", fontsize=7)
+        wrong = predicted[i] != truth[i]
+        caption = f"{truth[i]} taken for {predicted[i]}" if wrong else f"{truth[i]}: {sure[i]:.0%}"
+        inset.set_title(caption, fontsize=7)
     figure.savefig(path, dpi=120)
 
 
@@ -144,7 +151,7 @@ def main():
 
     truth, predicted = y_test.argmax(axis=1), probabilities.argmax(axis=1)
     print_confusions(truth, predicted)
-    plot(history.history, x_test, truth, predicted, os.path.join(OUT, "digits.png"))
+    plot(history.history, x_test, truth, probabilities, os.path.join(OUT, "digits.png"))
     print(f"\nTest loss {loss:.4f}, test accuracy {accuracy:.2%} on {len(x_test)} digits")
     print(f"Weights in {weights}; learning curves and mistakes in {OUT}/digits.png")
     if get_distribution() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,25 +13,56 @@ import pytest
 import hornbeam
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# What the programs share, and one that writes to a folder and has a target of its own in make.
+# What the programs share, and the main job, which has a test of its own.
 NOT_RUN = {"synthetic.py", "digits.py"}
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in NOT_RUN)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_example(name):
+def run(path, folder):
+    """Run a program, which must succeed, and return its output."""
     package = str(Path(hornbeam.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-W", "error", name],
-        cwd=EXAMPLES,
-        env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-W", "error", path],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_example(name):
+    run(name, EXAMPLES)
+
+
+@pytest.mark.slow
+def test_the_main_job(tmp_path):
+    """The program itself compares the bits of the predictions before saving and after loading."""
+    import h5py
+    from PIL import Image
+
+    out = run(str(EXAMPLES / "digits.py"), tmp_path)
+    # Keras' bar, with the validation at its end.
+    last = out.split("Epoch 20/20")[1].replace("\b", "")
+    number = r"\d+\.\d{4}"
+    bar = rf"6465/6465 \[={{30}}\] - \d+s - loss: {number} - acc: {number} - val_loss: {number}"
+    assert re.search(bar, last), last
+    accuracy = float(re.search(r"test accuracy ([\d.]+)% on 360 digits", out).group(1))
+    assert accuracy >= 98.5
+    rows = re.findall(r"^ {4}\d {11}((?: +[\d.]+){10})$", out, re.M)
+    table = [[int(n.replace(".", "0")) for n in row.split()] for row in rows]
+    assert len(table) == 10 and sum(map(sum, table)) == 360
+    assert sum(table[i][i] for i in range(10)) == round(3.6 * accuracy)
+    with h5py.File(tmp_path / "out" / "digits.h5") as f:
+        assert len(f.attrs["layer_names"]) == 8
+    with Image.open(tmp_path / "out" / "digits.png") as image:
+        assert image.size == (1560, 480)
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 100
 
 
 def test_data_of_the_examples(monkeypatch):
