@@ -25,7 +25,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check lint test-fast test-rust bench bench-peers bench-collective bench-scaling bench-ray wheel clean
+.PHONY: help demo test check lint test-fast test-rust test-isas memcheck bench bench-peers bench-collective bench-scaling bench-ray wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-18s%s\n", $$1, $$2}'
@@ -72,7 +72,7 @@ $(PEERS)/.created: .ci/prerequisites
 demo: $(VENV)/.built $(if $(WORKERS),$(VENV)/.ray) ## Train a small CNN on handwritten digits (WORKERS=2: on two, with the same bits)
 	$(if $(WORKERS),HORNBEAM_WORKERS=$(WORKERS)) $(BIN)/python examples/digits.py
 
-test: test-rust $(VENV)/.deploy ## Every test, Rust and Python, fast and slow
+test: test-rust test-isas $(VENV)/.deploy ## Every test, Rust and Python, fast and slow
 	$(BIN)/python -m pytest
 
 test-fast: test-rust
@@ -80,6 +80,19 @@ test-fast: test-rust
 
 test-rust: $(VENV)/.built
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo test --workspace --locked --quiet
+
+# Kernels and plans once more on the instruction sets that this machine would not choose. All crates,
+# lest a smaller choice of them has other features and is built anew.
+test-isas: $(VENV)/.built
+	for isa in avx2 portable; do \
+	    HORNBEAM_ISA=$$isa PYO3_PYTHON=$(abspath $(BIN)/python) cargo test --workspace --locked --quiet \
+	        --lib --test sweep --test scan --test memory; \
+	done
+
+memcheck: $(VENV)/.built ## Run every operation's samples and random plans under valgrind, which is needed
+	HORNBEAM_ISA=avx2 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind -q --error-exitcode=9' \
+	    PYO3_PYTHON=$(abspath $(BIN)/python) cargo test --workspace --locked \
+	        --test sweep --test scan --test memory -- --test-threads=1
 
 lint: $(VENV)/.built $(VENV)/.dev ## Formatting, lints and types, without the tests
 	cargo fmt --all --check

@@ -257,6 +257,34 @@ def test_import_starts_no_threads_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({"HORNBEAM_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"HORNBEAM_NUM_THREADS": "many", "OMP_NUM_THREADS": "2"}, 2),
+        ({"HORNBEAM_NUM_THREADS": "0", "OMP_NUM_THREADS": ""}, 1),
+        ({}, 1),
+    ],
+)
+def test_the_number_of_threads(variables, threads):
+    """What the environment says, else the cores that the process may use: one of them here."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("needs Linux's affinities")
+    others = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    out = run(
+        """
+        import os
+        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+        from hornbeam import backend
+        print(backend.num_threads())
+        """,
+        env=others | variables,
+    )
+    assert out == str(threads)
+
+
 def test_fork_after_training():
     """A forked child has none of the parent's threads, and computes all the same."""
     out = run(

@@ -27,7 +27,11 @@ const YIELDS: u32 = 30;
 fn default_threads() -> usize {
     ["HORNBEAM_NUM_THREADS", "OMP_NUM_THREADS"]
         .iter()
-        .find_map(|name| std::env::var(name).ok()?.trim().parse::<usize>().ok())
+        .find_map(|name| {
+            let value = std::env::var(name).ok()?;
+            // OpenMP takes a list, for regions within regions.
+            value.split(',').next()?.trim().parse::<usize>().ok()
+        })
         .filter(|&n| n > 0)
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
