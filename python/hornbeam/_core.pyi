@@ -177,6 +177,14 @@ def log_softmax(x: Tensor) -> Tensor: ...
 def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor: ...
 def sparse_softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor: ...
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor: ...
+def ctc_beam_search(
+    log_p: Tensor, lengths: Tensor, beam_width: int, top_paths: int
+) -> tuple[Tensor, Tensor]:
+    """Labels (samples, top_paths, steps), filled up with -1, and the logarithms of their
+    probabilities (samples, top_paths). The last class is the blank; lengths are int64."""
+
+def print(x: Tensor, message: str, key: int) -> Tensor:
+    """The same value, written to `sys.stderr` behind a message each time that it is computed."""
 
 # Random numbers: a function of key, step, index of the sample (axis 0) and element.
 def random(
@@ -287,6 +295,9 @@ class Loop:
     ) -> Loop: ...
     def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
         """Runs steps until all are done or a limit is reached; returns how many it ran."""
+
+    def watch(self, index: int) -> None:
+        """From now on a run ends behind a step whose output `index` is NaN or infinite."""
 
     @property
     def steps(self) -> int: ...

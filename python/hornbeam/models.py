@@ -340,6 +340,24 @@ class Sequential(Model):
         layers = [deserialize(layer, custom_objects=custom_objects) for layer in config]
         return cls(layers, name=name)
 
+    def legacy_get_config(self) -> list[dict[str, Any]]:
+        """Return what `get_config` returns, which holds merged branches as well."""
+        return self.get_config()
+
+    @classmethod
+    def legacy_from_config(cls, config: Any, layer_cache: dict[str, Any] | None = None) -> Any:
+        """Make a model from a configuration (see `from_config`).
+
+        Args:
+            config: what `get_config` or `legacy_get_config` returned.
+            layer_cache: name -> layer that is taken in the place of a new one of that name.
+        """
+        from .layers import deserialize
+
+        cache = layer_cache or {}
+        layers = [cache.get(c["config"].get("name")) or deserialize(c) for c in config]
+        return cls(layers)
+
 
 def _described(layer: Layer) -> dict[str, Any]:
     return {"class_name": type(layer).__name__, "config": layer.get_config()}

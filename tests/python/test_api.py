@@ -27,12 +27,6 @@ TABLE = SHARED / "docs" / "keras2-api.md"
 # ARCHITECTURE.md says why.
 MISSING = {
     "hornbeam.backend.ctc_label_dense_to_sparse",
-    "hornbeam.backend.get_session",
-    "hornbeam.backend.manual_variable_initialization",
-    "hornbeam.backend.print_tensor",
-    "hornbeam.backend.set_session",
-    "hornbeam.models.Sequential.legacy_from_config",
-    "hornbeam.models.Sequential.legacy_get_config",
     "hornbeam.models.Sequential.regularizers",
     "hornbeam.optimizers.TFOptimizer",
 }

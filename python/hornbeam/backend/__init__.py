@@ -1,7 +1,7 @@
 """The Keras backend ("K"): functions on symbolic tensors, over the compute core.
 
-Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control`, `loops`, `ctc`; the
-settings are in `common`. This is the only package that imports `hornbeam._core`.
+Families: `variables`, `math`, `shapes`, `nn`, `conv`, `random`, `control`, `loops`, `ctc`,
+`session`; the settings are in `common`. This is the only package that imports `hornbeam._core`.
 """
 
 from builtins import all as py_all
@@ -42,6 +42,7 @@ from .control import (
     gradients,
     in_test_phase,
     in_train_phase,
+    print_tensor,
     stop_gradient,
     switch,
 )
@@ -137,6 +138,12 @@ from .random import (
     random_uniform,
     truncated_normal,
 )
+from .session import (
+    Session,
+    get_session,
+    manual_variable_initialization,
+    set_session,
+)
 from .shapes import (
     arange,
     batch_flatten,
@@ -207,6 +214,7 @@ __all__ = [
     "Group",
     "Listener",
     "Loop",
+    "Session",
     "ShardedLoop",
     "Tensor",
     "Variable",
@@ -265,6 +273,7 @@ __all__ = [
     "function",
     "fused_rnn",
     "gather",
+    "get_session",
     "get_uid",
     "get_value",
     "get_variable_shape",
@@ -297,6 +306,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logsumexp",
+    "manual_variable_initialization",
     "map_fn",
     "max",
     "maximum",
@@ -318,6 +328,7 @@ __all__ = [
     "pool2d",
     "pool3d",
     "pow",
+    "print_tensor",
     "prod",
     "py_all",
     "py_slice",
@@ -347,6 +358,7 @@ __all__ = [
     "set_learning_phase",
     "set_num_threads",
     "set_scope",
+    "set_session",
     "set_value",
     "shape",
     "sigmoid",

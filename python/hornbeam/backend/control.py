@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from .. import _core
 from .._core import Tensor, Variable
 from .convert import as_tensor, dims, promote
 from .variables import learning_phase, phase_tensor
+
+# Each call of `print_tensor` is an operation of its own.
+_prints = itertools.count()
 
 
 class Function:
@@ -126,6 +130,20 @@ def stop_gradient(variables: Any) -> Any:
     if isinstance(variables, (list, tuple)):
         return [_core.stop_gradient(as_tensor(x)) for x in variables]
     return _core.stop_gradient(as_tensor(variables))
+
+
+def print_tensor(x: Any, message: str = "") -> Tensor:
+    """Return the same values, and show them each time that they are computed.
+
+    Each run of a function (a training step, a prediction) that needs the result writes a line to
+    `sys.stderr`: the message and the values, as NumPy writes an array. So the result has to be
+    used: what the function does not need is not computed, and not shown. Gradients pass through.
+
+    Args:
+        x: tensor.
+        message: what is written before the values.
+    """
+    return _core.print(as_tensor(x), str(message), next(_prints))
 
 
 def _value(expression: Any) -> Any:

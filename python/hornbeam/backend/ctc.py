@@ -77,34 +77,50 @@ def ctc_decode(
     greedy: bool = True,
     beam_width: int = 100,
     top_paths: int = 1,
+    merge_repeated: bool = True,
 ) -> tuple[list[Tensor], Tensor]:
-    """Return the labelling of the likeliest alignment of each sample.
+    """Return the likeliest labellings of each sample.
 
     Args:
         y_pred: probabilities of shape (samples, time, classes), the last class being the blank.
         input_length: number of time steps of each sample, shape (samples,).
-        greedy: True takes the likeliest class of each step; the beam search that False stands
-            for is not available.
-        beam_width: the number of beams of that search.
-        top_paths: the number of labellings of that search.
+        greedy: True takes the likeliest class of each step; False searches the labellings whose
+            alignments are likeliest together (prefix beam search).
+        beam_width: labellings that the search keeps at each step.
+        top_paths: labellings that the search returns, the likeliest first.
+        merge_repeated: whether the search drops a label that equals the one before it, even where
+            a blank came between, as Keras 2 does; False returns the labellings as they were found.
 
     Returns:
-        A list of one tensor of class numbers, shape (samples, time), filled up with -1; and minus
-        the sum of the logarithms of the chosen probabilities, shape (samples, 1).
+        A list of tensors of class numbers, each of shape (samples, time), filled up with -1: one
+        if greedy, else `top_paths`. And a tensor: if greedy, minus the sum of the logarithms of
+        the chosen probabilities, shape (samples, 1); else the logarithm of each labelling's
+        probability, shape (samples, top_paths), minus infinity where there are not so many.
 
     Raises:
-        ValueError: for a beam search, or when the number of classes is not known.
+        ValueError: when the number of classes is not known, or is 0; when `top_paths` is less than
+            1 or more than `beam_width`.
     """
-    del beam_width
-    if not greedy or top_paths != 1:
-        raise ValueError(
-            f"ctc_decode: got greedy={greedy} and top_paths={top_paths}, but there is no beam "
-            "search: only the likeliest alignment is found, with greedy=True and top_paths=1"
-        )
     y_pred = to_float(y_pred)
     classes = y_pred.shape[-1]
     if classes is None:
         raise ValueError(f"ctc_decode: the classes must be known, got shape {y_pred.shape}")
+    if greedy:
+        return _likeliest_alignment(y_pred, classes, input_length)
+    log_p = log_softmax(_core.unary("log", y_pred + 1e-8))
+    steps = _core.reshape(as_tensor(as_tensor(input_length), "int64"), [dim(y_pred, 0)])
+    found, scores = _core.ctc_beam_search(log_p, steps, int(beam_width), int(top_paths))
+    if merge_repeated:
+        found = _without_repeats(found)
+    everything = (None, None, 1)
+    paths = [_core.slice(found, [everything, (k, k + 1, 1), everything]) for k in range(top_paths)]
+    return [squeeze(path, 1) for path in paths], scores
+
+
+def _likeliest_alignment(
+    y_pred: Tensor, classes: int, input_length: Any
+) -> tuple[list[Tensor], Tensor]:
+    """Return the labelling of the likeliest alignment (see `ctc_decode`)."""
     samples, length = dim(y_pred, 0), dim(y_pred, 1)
     best = argmax(y_pred, axis=-1)
     times = _core.arange(0, length, 1, "int64")
@@ -112,22 +128,42 @@ def ctc_decode(
     running = _core.binary("lt", _core.reshape(times, [1, length]), steps)
     log_p = _core.unary("log", max(y_pred, axis=-1) + 1e-8)
     score = -sum(_core.select(running, log_p, as_tensor(0.0, y_pred.dtype)), axis=1, keepdims=True)
-
     # A class counts where it is no blank and differs from that of the step before.
-    before = _core.slice(_core.pad(best, [(0, 0), (1, 0)], -1.0), [(None, None, 1), (None, -1, 1)])
-    kept = _core.binary("and", running, _core.binary("ne", best, before))
+    kept = _core.binary("and", running, _differs_from_the_last(best))
     kept = _core.binary("and", kept, _core.binary("ne", best, as_tensor(classes - 1, best.dtype)))
+    return [_moved_up(best, kept)], score
+
+
+def _without_repeats(found: Tensor) -> Tensor:
+    """Return labellings (samples, paths, time) without labels that equal the one before."""
+    samples, paths, length = (dim(found, axis) for axis in range(3))
+    rows = _core.reshape(found, [samples * paths, length])
+    label = _core.binary("ge", rows, as_tensor(0, rows.dtype))
+    kept = _core.binary("and", label, _differs_from_the_last(rows))
+    return _core.reshape(_moved_up(rows, kept), [samples, paths, length])
+
+
+def _differs_from_the_last(classes: Tensor) -> Tensor:
+    """Tell for each step of (rows, time) whether its class is not that of the step before."""
+    every = (None, None, 1)
+    before = _core.slice(_core.pad(classes, [(0, 0), (1, 0)], -1.0), [every, (None, -1, 1)])
+    return _core.binary("ne", classes, before)
+
+
+def _moved_up(classes: Tensor, kept: Tensor) -> Tensor:
+    """Return the classes that are kept, (rows, time), one behind the other, and -1 behind them."""
+    rows, length = dim(classes, 0), dim(classes, 1)
+    times = _core.arange(0, length, 1, "int64")
     # The k-th class that counts goes to place k - 1; for each place the one there is summed out.
     rank = cumsum(_core.cast(kept, "int64"), axis=1) - 1
     here = _core.binary(
         "eq",
-        _core.reshape(rank, [samples, length, 1]),
+        _core.reshape(rank, [rows, length, 1]),
         _core.reshape(times, [1, 1, length]),
     )
     here = _core.binary("and", here, expand_dims(kept, -1))
-    none = as_tensor(0, best.dtype)
-    moved = sum(_core.select(here, expand_dims(best + 1, -1), none), axis=1)
-    return [moved - 1], score
+    none = as_tensor(0, classes.dtype)
+    return sum(_core.select(here, expand_dims(classes + 1, -1), none), axis=1) - 1
 
 
 def _with_blanks(labels: Tensor, count: int, blank: int) -> Tensor:

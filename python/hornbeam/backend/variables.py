@@ -37,7 +37,10 @@ def reset_uids() -> None:
 def clear_session() -> None:
     """Forget what is kept between models: the numbering of names and a fixed learning phase."""
     global _phase_value
+    from .session import clear_session_functions
+
     reset_uids()
+    clear_session_functions()
     _phase_value = None
 
 

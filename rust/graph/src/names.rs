@@ -213,6 +213,8 @@ impl Op {
             Op::Rnn(_) => "rnn",
             Op::RnnGrad { .. } => "rnn_grad",
             Op::Scan(_) => "scan",
+            Op::CtcBeamSearch { .. } => "ctc_beam_search",
+            Op::Print { .. } => "print",
             Op::Random { dist, .. } => match dist {
                 Distribution::Uniform => "random_uniform",
                 Distribution::Normal => "random_normal",

@@ -422,6 +422,26 @@ pub enum Op {
     /// before each step.
     Scan(Scan),
 
+    /// `(log-probabilities [samples, steps, classes], int64 lengths [samples])`: the likeliest
+    /// labellings of a connectionist temporal classifier, whose last class is the blank. Outputs:
+    /// `int64` labels `[samples, top_paths, steps]`, filled up with -1, and the logarithms of their
+    /// probabilities `[samples, top_paths]`.
+    CtcBeamSearch {
+        /// Labellings kept at each step.
+        beam_width: usize,
+        /// Labellings returned.
+        top_paths: usize,
+    },
+
+    // With an effect.
+    /// The same value, shown each time that it is computed.
+    Print {
+        /// What is shown before the value.
+        message: String,
+        /// Two nodes are never one unless they share a key.
+        key: u64,
+    },
+
     // Random numbers.
     /// `(shape)`: a random tensor. Two nodes never share numbers unless they share a key.
     Random {

@@ -306,7 +306,8 @@ impl<'a> Specialiser<'a> {
             .iter()
             .map(|(d, s)| d.size() * s.iter().product::<usize>())
             .sum();
-        let foldable = !matches!(op, Op::Random { .. } | Op::Scan(_)) && bytes <= FOLD_LIMIT_BYTES;
+        let stays = matches!(op, Op::Random { .. } | Op::Scan(_) | Op::Print { .. });
+        let foldable = !stays && bytes <= FOLD_LIMIT_BYTES;
         let Some(literals) = inputs
             .iter()
             .map(|&v| self.literal(v))

@@ -9,6 +9,7 @@
 pub mod conv;
 pub mod copy;
 pub mod cpu;
+pub mod ctc;
 pub mod dtype;
 pub mod error;
 pub mod fork;

@@ -12,6 +12,7 @@ mod function;
 mod logging;
 mod ops;
 mod sharded;
+mod show;
 mod tensor;
 mod transfer;
 
@@ -28,10 +29,10 @@ mod _core {
     #[pymodule_export]
     use super::ops::{
         arange, arg_reduce, binary, broadcast_to, cast, concat, constant, conv, conv_transpose,
-        cumulative, gather, gradients, identity, learning_phase, log_softmax, matmul, moments, pad,
-        placeholder, pool, random, reduce, reshape, reverse, rnn, scan, select, set_scope,
-        shape_of, sigmoid_cross_entropy, slice, softmax, softmax_cross_entropy,
-        sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
+        ctc_beam_search, cumulative, gather, gradients, identity, learning_phase, log_softmax,
+        matmul, moments, pad, placeholder, pool, print, random, reduce, reshape, reverse, rnn,
+        scan, select, set_scope, shape_of, sigmoid_cross_entropy, slice, softmax,
+        softmax_cross_entropy, sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
     };
     #[pymodule_export]
     use super::sharded::{PyShardedLoop, depends_on};
@@ -39,6 +40,12 @@ mod _core {
     use super::tensor::{PyTensor, PyVariable};
     #[pymodule_export]
     use super::transfer::{read_graph, write_graph};
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::show::install();
+        Ok(())
+    }
 
     /// The package's version.
     #[allow(non_upper_case_globals, reason = "Python's name for it")]

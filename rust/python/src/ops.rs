@@ -624,6 +624,33 @@ pub(crate) fn sigmoid_cross_entropy(logits: &T<'_>, targets: &T<'_>) -> Built {
     build(Op::SigmoidCrossEntropy, &[logits, targets])
 }
 
+/// The likeliest labellings of a connectionist temporal classifier: `(labels, scores)`.
+#[pyfunction]
+pub(crate) fn ctc_beam_search(
+    log_p: &T<'_>,
+    lengths: &T<'_>,
+    beam_width: usize,
+    top_paths: usize,
+) -> PyResult<(PyTensor, PyTensor)> {
+    let op = Op::CtcBeamSearch {
+        beam_width,
+        top_paths,
+    };
+    let operands = vec![log_p.get().tensor.clone(), lengths.get().tensor.clone()];
+    let labels = node(op, operands)?;
+    let scores = Tensor {
+        node: labels.node.clone(),
+        index: 1,
+    };
+    Ok((labels.into(), scores.into()))
+}
+
+/// The same value, shown behind a message each time that it is computed.
+#[pyfunction]
+pub(crate) fn print(x: &T<'_>, message: String, key: u64) -> Built {
+    build(Op::Print { message, key }, &[x])
+}
+
 /// A random tensor.
 #[pyfunction]
 #[pyo3(signature = (dist, shape, dtype, key, p = 0.0))]

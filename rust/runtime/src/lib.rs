@@ -17,6 +17,7 @@ pub mod plan;
 mod schedule;
 pub mod sharded;
 mod shards;
+pub mod show;
 pub mod variable;
 
 pub use error::{Result, RuntimeError};

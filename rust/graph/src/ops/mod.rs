@@ -5,6 +5,7 @@
 
 mod backward;
 pub mod conv;
+mod ctc;
 mod elementwise;
 mod fused;
 mod indexing;
@@ -53,6 +54,7 @@ pub fn samples() -> Vec<Sample> {
     let all = families.into_iter().flat_map(|family| family());
     all.chain(random::samples())
         .chain(recurrent::samples())
+        .chain(ctc::samples())
         .collect()
 }
 
@@ -121,7 +123,7 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::Select => elementwise::infer_select(o),
         Op::Cast(dtype) => elementwise::infer_cast(*dtype, o),
         Op::SigmoidCrossEntropy => elementwise::infer_sigmoid_cross_entropy(o),
-        Op::Identity | Op::StopGradient => elementwise::infer_same(o),
+        Op::Identity | Op::StopGradient | Op::Print { .. } => elementwise::infer_same(o),
 
         Op::Reduce { op, axes, keepdims } => reduce::infer_reduce(*op, axes, *keepdims, o),
         Op::ArgReduce { op: _, axis } => reduce::infer_arg_reduce(*axis, o),
@@ -164,6 +166,10 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::Rnn(attrs) => recurrent::infer_rnn(attrs, o),
         Op::RnnGrad { attrs, parts } => recurrent::infer_rnn_grad(attrs, *parts, o),
         Op::Scan(scan) => scan::infer_scan(scan, o),
+        Op::CtcBeamSearch {
+            beam_width,
+            top_paths,
+        } => ctc::infer_beam_search(*beam_width, *top_paths, o),
         Op::Random { dist, dtype, .. } => random::infer_random(*dist, *dtype, o),
         Op::Fused(region) => fused::infer_fused(region, o),
         Op::Sharded(inner) => sharded::infer_sharded(inner, o),
@@ -205,7 +211,7 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
     match &g.node.op {
         Op::Placeholder | Op::Variable(_) | Op::Constant(_) | Op::LearningPhase => Ok(g.none()),
         Op::StopGradient | Op::ArgReduce { .. } | Op::ShapeOf | Op::Arange(_) => Ok(g.none()),
-        Op::Random { .. } => Ok(g.none()),
+        Op::Random { .. } | Op::CtcBeamSearch { .. } => Ok(g.none()),
 
         Op::Unary(op) if elementwise::is_flat(*op) => Ok(g.none()),
         Op::Unary(op) => elementwise::grad_unary(*op, g),
@@ -213,7 +219,7 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::Select => elementwise::grad_select(g),
         Op::Cast(_) => elementwise::grad_cast(g),
         Op::SigmoidCrossEntropy => elementwise::grad_sigmoid_cross_entropy(g),
-        Op::Identity => elementwise::grad_identity(g),
+        Op::Identity | Op::Print { .. } => elementwise::grad_identity(g),
 
         Op::Reduce { op, axes, keepdims } => reduce::grad_reduce(*op, axes, *keepdims, g),
         Op::Cumulative {

@@ -4,8 +4,10 @@
 //! a plan; running it only follows pointers.
 
 mod conv;
+mod ctc;
 mod linalg;
 mod movement;
+mod print;
 mod recurrent;
 mod reduce;
 mod rows;
@@ -236,6 +238,11 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::Rnn(attrs) => recurrent::rnn(site, attrs),
         Op::RnnGrad { attrs, parts } => recurrent::rnn_grad(site, attrs, *parts),
         Op::Scan(scan) => recurrent::scan(site, scan),
+        Op::CtcBeamSearch {
+            beam_width,
+            top_paths,
+        } => ctc::beam_search(site, *beam_width, *top_paths),
+        Op::Print { message, .. } => Ok(print::print(site, message)),
         Op::Random { dist, dtype, key } => rows::random(site, *dist, *dtype, *key),
     }
 }

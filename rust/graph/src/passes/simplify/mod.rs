@@ -155,6 +155,8 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
         | Op::Rnn(_)
         | Op::RnnGrad { .. }
         | Op::Scan(_)
+        | Op::CtcBeamSearch { .. }
+        | Op::Print { .. }
         | Op::Random { .. }
         | Op::Fused(_)
         | Op::Sharded(_)
