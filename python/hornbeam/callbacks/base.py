@@ -34,6 +34,8 @@ class Callback:
         runs_last: whether its hooks run after those of callbacks that have not set this.
         reads_weights: whether its hooks look at the weights, which may be far away while they are
             trained.
+        watches_loss: whether `on_batch_end` is wanted for a batch whose loss is not finite, though
+            for no other.
 
     The `logs` of a batch hold 'batch', 'size' and the batch's metrics; those of an epoch hold the
     epoch's means, validation included under 'val_...'.
@@ -42,6 +44,7 @@ class Callback:
     validation_data: Any = None
     runs_last = False
     reads_weights = True
+    watches_loss = False
     params: dict[str, Any]
     model: Any
 
@@ -104,7 +107,10 @@ _PASSIVE = {getattr(Callback, hook) for hook in _BATCH_HOOKS}
 
 
 def fed_by_loop(hook: Any) -> Any:
-    """Mark a batch hook as needless when the loop hands over running means by itself."""
+    """Mark a batch hook as needless for what the loop sees to by itself.
+
+    It hands over running means (`progress`), and watches the loss where that is asked for.
+    """
     _PASSIVE.add(hook)
     return hook
 
@@ -172,6 +178,16 @@ class CallbackList:
             else any(_overrides(callback, hook) for hook in _BATCH_HOOKS)
             for callback in self.callbacks
         )
+
+    def watches_loss(self) -> bool:
+        """Tell whether any callback must be told of a batch whose loss is not finite."""
+        return any(getattr(callback, "watches_loss", False) for callback in self.callbacks)
+
+    def on_bad_loss(self, batch: int, logs: dict[str, Any]) -> None:
+        """Tell the callbacks that watch the loss of a batch whose loss is not finite."""
+        for callback in self.callbacks:
+            if getattr(callback, "watches_loss", False):
+                callback.on_batch_end(batch, logs)
 
     def needs_weights(self) -> bool:
         """Tell whether any callback looks at the weights."""

@@ -88,6 +88,11 @@ class LazyRun:
         self._sums = [0.0] * scalars
         self._last = [0.0] * scalars
         self._kept: dict[int, list[np.ndarray]] = {index: [] for index in collect}
+        self._watched: int | None = None
+
+    def watch(self, index: int) -> None:
+        """From now on end a run behind a step whose scalar `index` is NaN or infinite."""
+        self._watched = index
 
     def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
         """Run steps until all are done or a limit is reached; return how many ran."""
@@ -95,6 +100,8 @@ class LazyRun:
         while self.steps_done < self.steps and (max_steps is None or count < max_steps):
             self._step()
             count += 1
+            if self._watched is not None and not np.isfinite(self._last[self._watched]):
+                break
             if max_seconds is not None and time.perf_counter() - started >= max_seconds:
                 break
         return count

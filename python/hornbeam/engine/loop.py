@@ -178,10 +178,11 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
             position.order = _shuffled(position.order, plan)
             position.sums = [0.0] * len(plan.names)
         run = _start(strategy, plan, position)
-        if every_batch or position.batch:
+        watched = callbacks.watches_loss()
+        if every_batch or position.batch or (watched and not hasattr(run, "watch")):
             _run_with_hooks(run, plan, position, callbacks)
         else:
-            _run_at_once(run, plan.names, callbacks)
+            _run_at_once(run, plan, callbacks, watched)
         logs = dict(zip(plan.names, _means(run, position, plan), strict=True))
         if run.steps_done == run.steps or not plan.model.stop_training:
             logs = finish_epoch(logs, plan.validate)
@@ -248,11 +249,27 @@ def batch_shuffle(order: np.ndarray, batch_size: int) -> np.ndarray:
     return np.append(blocks.ravel(), order[full:])
 
 
-def _run_at_once(run: Any, names: Sequence[str], callbacks: Any) -> None:
-    run.run(max_seconds=INTERVAL)
-    while run.steps_done < run.steps:
-        callbacks.progress(run.samples_done, dict(zip(names, run.means(), strict=True)))
+def _run_at_once(run: Any, plan: FitPlan, callbacks: Any, watched: bool) -> None:
+    loss = plan.names.index("loss")
+    if watched:
+        run.watch(loss)
+    while True:
         run.run(max_seconds=INTERVAL)
+        if watched and not np.isfinite(run.last()[loss]):
+            _report_bad_loss(run, plan, callbacks)
+            if plan.model.stop_training:
+                return
+        if run.steps_done == run.steps:
+            return
+        callbacks.progress(run.samples_done, dict(zip(plan.names, run.means(), strict=True)))
+
+
+def _report_bad_loss(run: Any, plan: FitPlan, callbacks: Any) -> None:
+    """Tell the callbacks that watch the loss of the latest batch what a batch's end is told."""
+    batch = run.steps_done - 1
+    logs = {"batch": batch, "size": run.samples_done - plan.batch_size * batch}
+    logs.update(zip(plan.names, run.last(), strict=True))
+    callbacks.on_bad_loss(batch, logs)
 
 
 def _run_with_hooks(run: Any, plan: FitPlan, position: FitPosition, callbacks: Any) -> None:

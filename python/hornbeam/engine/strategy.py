@@ -41,7 +41,11 @@ class Program:
 
 
 class Run(Protocol):
-    """One pass over data; the core's `Loop` is one."""
+    """One pass over data; the core's `Loop` is one.
+
+    It may have `watch(index)` as well, after which `run` ends behind a step whose scalar `index` is
+    not finite; a pass that has not is run step by step where that matters.
+    """
 
     @property
     def steps(self) -> int:

@@ -265,6 +265,12 @@ impl PyLoop {
             .map_err(error::runtime)
     }
 
+    /// From now on a run ends behind a step whose output `index` is NaN or infinite.
+    fn watch(&self, py: Python<'_>, index: usize) -> PyResult<()> {
+        py.detach(|| self.with(|e| e.watch(index)))
+            .map_err(error::runtime)
+    }
+
     #[getter]
     fn steps(&self, py: Python<'_>) -> usize {
         py.detach(|| self.with(|e| e.steps()))

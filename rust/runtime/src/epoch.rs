@@ -63,6 +63,8 @@ pub struct Epoch {
     sums: Vec<f64>,
     last: Vec<f64>,
     collected: Vec<Collected>,
+    /// The output that ends a run as soon as it is not finite.
+    watched: Option<usize>,
 }
 
 /// Where an argument's batch is gathered.
@@ -128,7 +130,22 @@ impl Epoch {
             steps_done: 0,
             stages,
             collected,
+            watched: None,
         })
+    }
+
+    /// From now on a run ends behind a step whose result `output` is NaN or infinite.
+    ///
+    /// # Errors
+    /// When there is no such output.
+    pub fn watch(&mut self, output: usize) -> Result<()> {
+        if output >= self.last.len() {
+            return Err(RuntimeError::Argument(format!(
+                "output {output} cannot be watched: there is no such output"
+            )));
+        }
+        self.watched = Some(output);
+        Ok(())
     }
 
     /// Number of steps of the whole epoch.
@@ -166,8 +183,8 @@ impl Epoch {
         &self.collected
     }
 
-    /// Runs steps until the epoch's end, `max_steps` or `max_time`; at least one, if one is left.
-    /// Returns how many ran.
+    /// Runs steps until the epoch's end, `max_steps`, `max_time` or a watched output that is not
+    /// finite; at least one, if one is left. Returns how many ran.
     ///
     /// # Errors
     /// When a step fails. That step has changed nothing, and is the next to run.
@@ -193,6 +210,9 @@ impl Epoch {
             })?;
             self.steps_done += 1;
             ran += 1;
+            if self.watched.is_some_and(|k| !self.last[k].is_finite()) {
+                break;
+            }
             if max_time.is_some_and(|limit| start.elapsed() >= limit) {
                 break;
             }

@@ -214,6 +214,7 @@ def passed_over():
         callbacks.CSVLogger("a.csv"),
         callbacks.LearningRateScheduler(lambda epoch: 0.1),
         callbacks.RemoteMonitor(),
+        callbacks.TerminateOnNaN(),
         callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
         Recorder(),
     ]
@@ -230,7 +231,6 @@ def test_what_needs_no_batch_hooks():
         LaterNames(),
         ByHand(),
         LoudBar(),
-        callbacks.TerminateOnNaN(),
         callbacks.LambdaCallback(on_batch_begin=lambda batch, logs: None),
         callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None),
         callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None),

@@ -232,3 +232,100 @@ def test_tensorboard_histograms_gradients_and_embeddings(tmp_path):
     errors = made.predict(x[10:])[:, 0] - x[10:].sum(axis=1)
     assert bias.sum == pytest.approx(2 * errors.mean(), rel=1e-4)
     assert list(tmp_path.rglob("tensors.tsv"))
+
+
+def diverging(bad=45):
+    """A model and data whose loss is NaN in the batch of the sample `bad` and from then on."""
+    x, y = data()
+    x[bad] = np.nan
+    made = model()
+    return made, x, y
+
+
+@pytest.mark.parametrize("others", [[], [Watch]], ids=["in the core", "with hooks"])
+def test_terminate_on_nan_stops_at_the_batch(capsys, others):
+    made, x, y = diverging()
+    history = made.fit(
+        x,
+        y,
+        batch_size=20,
+        epochs=4,
+        shuffle=False,
+        verbose=0,
+        validation_data=data(),
+        callbacks=[callbacks.TerminateOnNaN(), *(other() for other in others)],
+    )
+    # The sample is in the third batch of five.
+    assert int(K.get_value(made.optimizer.iterations)) == 3
+    assert capsys.readouterr().out == "Batch 2: Invalid loss, terminating training\n"
+    assert np.isnan(history.history["loss"]).tolist() == [True]
+    assert "val_loss" not in history.history
+
+
+def test_terminate_on_nan_in_the_last_batch_still_validates(capsys):
+    made, x, y = diverging(bad=89)
+    history = made.fit(
+        x,
+        y,
+        batch_size=20,
+        epochs=4,
+        shuffle=False,
+        verbose=0,
+        validation_data=data(),
+        callbacks=callbacks.TerminateOnNaN(),
+    )
+    assert "Batch 4: " in capsys.readouterr().out
+    assert len(history.history["val_loss"]) == 1
+
+
+def test_terminate_on_nan_over_data_in_a_file(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    made, x, y = diverging()
+    with h5py.File(tmp_path / "data.h5", "w") as f:
+        f["x"], f["y"] = x, y
+        made.fit(
+            f["x"],
+            f["y"],
+            batch_size=20,
+            epochs=4,
+            shuffle="batch",
+            verbose=0,
+            callbacks=[callbacks.TerminateOnNaN()],
+        )
+        # Batches are shuffled: the run ends with whichever holds the sample.
+        assert 1 <= int(K.get_value(made.optimizer.iterations)) <= 5
+
+
+def test_terminate_on_nan_needs_no_hooks_for_batches():
+    watcher = callbacks.CallbackList([callbacks.TerminateOnNaN()])
+    assert not watcher.needs_batch_hooks()
+    assert watcher.watches_loss()
+
+    class Own(callbacks.TerminateOnNaN):
+        def on_batch_end(self, batch, logs=None):
+            pass
+
+    assert callbacks.CallbackList([Own()]).needs_batch_hooks()
+
+
+def test_a_finite_run_is_not_touched_by_terminate_on_nan():
+    runs = []
+    for watchers in ([], [callbacks.TerminateOnNaN()]):
+        made = model()
+        made.fit(*data(), verbose=0, callbacks=watchers, **FIT)
+        runs.append(made.get_weights())
+    for a, b in zip(*runs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, "list of callbacks, got 5"),
+        ([callbacks.TerminateOnNaN], r"write TerminateOnNaN\(\)"),
+        (["loss"], "Callback objects, got 'loss'"),
+    ],
+)
+def test_what_is_no_callback_is_refused(given, message):
+    with pytest.raises(TypeError, match=message):
+        model().fit(*data(), callbacks=given, verbose=0)
