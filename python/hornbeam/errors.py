@@ -14,17 +14,21 @@ class HornbeamError(Exception):
 class MissingDependencyError(HornbeamError, ImportError):
     """An optional package is needed for what was asked and is not installed."""
 
-    def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
+    def __init__(
+        self, package: str, purpose: str, extra: str | None = None, how: str | None = None
+    ) -> None:
         """Name the package, what it is needed for and how to install it.
 
         Args:
             package: the name under which pip installs it.
             purpose: what needs it, such as 'plot_model'.
             extra: the extra of hornbeam that contains it, if there is one.
+            how: the way to get it, where that is not pip.
         """
-        how = f'pip install "hornbeam[{extra}]" or pip install {package}'
-        if extra is None:
+        if how is None:
             how = f"pip install {package}"
+            if extra is not None:
+                how = f'pip install "hornbeam[{extra}]" or {how}'
         super().__init__(f"{purpose} needs the package {package!r}, which is missing: {how}")
         self.package = package
 

@@ -197,6 +197,26 @@ def test_embedding_refuses_numbers_outside_of_its_dictionary():
         model.predict(np.array([[0, 1000]]))
 
 
+def test_sizes_of_an_embedding():
+    """input_dim:大或等于 0 的整数,字典长度; output_dim:大于 0 的整数,代表全连接嵌入的维度."""
+    empty = Sequential([Embedding(0, 3, input_length=2)])
+    assert empty.get_weights()[0].shape == (0, 3)
+    with pytest.raises((ValueError, IndexError)):
+        empty.predict(np.array([[0, 0]]))
+    with pytest.raises(ValueError, match="input_dim"):
+        Embedding(-1, 3)
+    for size in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="output_dim"):
+            Embedding(5, size)
+
+
+def test_an_embedding_reads_a_matrix_of_integers():
+    """该层输入 shape 为形如 (samples,sequence_length) 的 2D 张量,输出为 3D 张量."""
+    model = Sequential([Embedding(5, 3)])
+    assert (model.input_shape, model.output_shape) == ((None, None), (None, None, 3))
+    assert model.predict(np.zeros((4, 7), "int32")).shape == (4, 7, 3)
+
+
 def test_layers_after_a_mask_must_support_it():
     """模型中后续的层必须都支持 masking,否则会抛出异常."""
     with pytest.raises(TypeError, match="does not support masking"):

@@ -129,6 +129,9 @@ def _standardize_one(
     where = f"Error when checking {prefix}: "
     if x is None:
         raise ValueError(f"{where}expected an array for {name}, got None")
+    if is_lazy(x) and len(x.shape) == 1 and (shape is None or len(shape) > 1):
+        # Samples of one number lack an axis, which a file cannot be given; they are small.
+        x = x[:]
     array = x if is_lazy(x) else as_array(x, dtype, f"{where}the array for {name}")
     if len(array.shape) == 0:
         raise ValueError(f"{where}expected {name} to be an array of samples, got the scalar {x!r}")
@@ -315,6 +318,38 @@ def check_shuffle(value: Any) -> None:
     """
     if isinstance(value, str) and value != "batch":
         raise ValueError(f"`shuffle` must be True, False or 'batch', got {value!r}")
+
+
+def check_batches(
+    inputs: Sequence[Any], names: Sequence[str], batch_size: int, count: int, stateful: bool
+) -> None:
+    """Check that samples can be cut into batches of the size that a model was made for.
+
+    Args:
+        inputs: the model's input tensors.
+        names: the names of their layers.
+        batch_size: samples in a batch.
+        count: all samples.
+        stateful: whether states pass from one batch to the next.
+
+    Raises:
+        ValueError: when they cannot.
+    """
+    if stateful and count % batch_size:
+        raise ValueError(
+            "In a stateful network, you should only pass inputs with a number of samples that can "
+            f"be divided by the batch size. Found: {count} samples. Batch size: {batch_size}."
+        )
+    sizes = {min(batch_size, count), count % batch_size or min(batch_size, count)}
+    for tensor, name in zip(inputs, names, strict=True):
+        fixed = tensor.shape[0]
+        if fixed is not None and sizes != {fixed}:
+            raise ValueError(
+                f"The input {name} was made for batches of {fixed} samples (its shape is "
+                f"{tuple(tensor.shape)}), but {count} samples with batch_size={batch_size} give "
+                f"batches of {sorted(sizes)}. Pass batch_size={fixed} and a number of samples that "
+                f"{fixed} divides."
+            )
 
 
 def standardize_weights(

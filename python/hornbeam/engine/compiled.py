@@ -18,6 +18,7 @@ from .container import Container
 from .loop import Dataset
 from .recall import training_graph
 from .sharded import ShardedProgram, StepParts, sharded_program
+from .step_function import StepFunction
 from .strategy import Program, get_strategy
 
 
@@ -120,6 +121,43 @@ class CompiledModel(Container):
         """The scalars behind the total loss in `metrics_names`."""
         self._require_compiled()
         return self._step_scalars(False)[1]
+
+    @property
+    def train_function(self) -> StepFunction | None:
+        """The training step, once `_make_train_function` or training made one.
+
+        It takes inputs, targets and sample weights, and returns what `metrics_names` names. Setting
+        None has the next training make another.
+        """
+        if getattr(self, "_train_program", None) is None:
+            return None
+        return StepFunction(self._make_train_function(weighted=True))
+
+    @train_function.setter
+    def train_function(self, value: None) -> None:
+        self._train_program = value
+
+    @property
+    def test_function(self) -> StepFunction | None:
+        """The evaluation step, once `_make_test_function` or an evaluation made one."""
+        if not getattr(self, "_test_programs", None):
+            return None
+        return StepFunction(self._make_test_function(weighted=True))
+
+    @test_function.setter
+    def test_function(self, value: None) -> None:
+        self._test_programs = {}
+
+    @property
+    def predict_function(self) -> StepFunction | None:
+        """The prediction step, once `_make_predict_function` or a prediction made one."""
+        if self._predict_program is None:
+            return None
+        return StepFunction(self._predict_program)
+
+    @predict_function.setter
+    def predict_function(self, value: None) -> None:
+        self._predict_program = None
 
     def _require_compiled(self) -> None:
         if not hasattr(self, "optimizer"):
@@ -275,12 +313,14 @@ class CompiledModel(Container):
         count = checks.check_lengths(xs, ys, weights or ())
         if count == 0:
             raise ValueError("The arrays hold no samples: at least one is needed")
-        if self.stateful and batch_size and count % batch_size:
-            raise ValueError(
-                "In a stateful network, you should only pass inputs with a number of samples that "
-                f"can be divided by the batch size. Found: {count} samples, batch size {batch_size}"
-            )
+        if batch_size:
+            self._check_batches(batch_size, count)
         return xs, ys, weights
+
+    def _check_batches(self, batch_size: int, count: int) -> None:
+        checks.check_batches(
+            self._feed_inputs, self._feed_input_names, batch_size, count, self.stateful
+        )
 
     def _standardize_weights(
         self, ys: list[Any], sample_weight: Any, class_weight: Any, names: list[str]

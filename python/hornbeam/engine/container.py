@@ -404,17 +404,26 @@ class Container(Layer):
         return to_yaml(self, **kwargs)
 
     def summary(
-        self, line_length: int | None = None, positions: Sequence[float] | None = None
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
     ) -> None:
         """Print a table of the layers, their output shapes and numbers of weights.
 
         Args:
             line_length: width of the table.
             positions: where the columns end, as fractions of the width or in characters.
+            print_fn: what is called with each line; `print` by default.
+            expand_nested: whether the layers of models inside the model are listed too.
+
+        Raises:
+            ValueError: when the shape of the input is not known yet.
         """
         from ..utils.layer_utils import print_summary
 
-        print_summary(self, line_length=line_length, positions=positions)
+        print_summary(self, line_length, positions, print_fn, expand_nested)
 
 
 def _repeat_call(

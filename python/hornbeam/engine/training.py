@@ -154,6 +154,7 @@ class Model(CompiledModel):
             kept = checks.user_arrays(validation_data, validation)
         elif fraction:
             count, validation = _split(xs, ys, ws, fraction)
+            self._check_batches(batch_size, count)
             kept = [*validation[0], *validation[1], *checks.weights_or_ones(validation)]
         program = self._make_train_function(ws is not None)
         data = self._dataset(xs, ys, ws, self._train_program[0], count)  # type: ignore[index]
@@ -272,12 +273,13 @@ class Model(CompiledModel):
         program = self._make_predict_function()
         if count == 0:
             return unpack_singleton([_no_rows(t) for t in self.outputs])
-        if self.stateful and count > batch_size and count % batch_size:
-            raise ValueError(
-                "In a stateful network, you should only pass inputs with a number of samples that "
-                f"can be divided by the batch size. Found: {count} samples. Batch size: "
-                f"{batch_size}."
-            )
+        checks.check_batches(
+            self._feed_inputs,
+            self._feed_input_names,
+            batch_size,
+            count,
+            self.stateful and count > batch_size,
+        )
         run = loop.run_through(program, Dataset(xs, count), batch_size, verbose)
         return unpack_singleton(run.collected())
 

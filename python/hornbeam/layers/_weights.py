@@ -52,18 +52,20 @@ def roles_config(layer: Any, *roles: str, activity: bool = True) -> dict[str, An
     return config
 
 
-def positive_integer(value: Any, layer: str, name: str) -> int:
+def positive_integer(value: Any, layer: str, name: str, least: int = 1) -> int:
     """Return `value` as an int.
 
     Raises:
-        ValueError: when it is not a whole number greater than zero; says which layer's argument.
+        ValueError: when it is not a whole number of at least `least`, which is 1 or 0; says which
+            layer's argument.
     """
     try:
         number = int(value)
     except (TypeError, ValueError):
-        number = 0
-    if number <= 0 or number != value:
-        raise ValueError(f"{layer}: `{name}` must be a positive integer, got {value!r}")
+        number = -1
+    if number < least or number != value:
+        kind = "a positive" if least else "a non-negative"
+        raise ValueError(f"{layer}: `{name}` must be {kind} integer, got {value!r}")
     return number
 
 

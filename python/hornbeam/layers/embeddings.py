@@ -22,7 +22,7 @@ class Embedding(Layer):
     Weights: embeddings (input_dim, output_dim).
 
     Args:
-        input_dim: size of the vocabulary, the greatest number plus one.
+        input_dim: size of the vocabulary, the greatest number plus one; at least 0.
         output_dim: size of the vectors.
         embeddings_initializer: initializer of the vectors.
         embeddings_regularizer: penalty on the vectors.
@@ -52,7 +52,7 @@ class Embedding(Layer):
             several = isinstance(input_length, (list, tuple))
             kwargs["input_shape"] = tuple(input_length) if several else (input_length,)
         super().__init__(**kwargs)
-        self.input_dim = positive_integer(input_dim, "Embedding", "input_dim")
+        self.input_dim = positive_integer(input_dim, "Embedding", "input_dim", least=0)
         self.output_dim = positive_integer(output_dim, "Embedding", "output_dim")
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)

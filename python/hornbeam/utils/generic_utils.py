@@ -224,10 +224,23 @@ def _find(
 def _build(cls: Any, config: Any, custom_objects: Mapping[str, Any] | None) -> Any:
     with CustomObjectScope(custom_objects):
         if not hasattr(cls, "from_config"):
-            return cls(**config)
+            return cls if not config and _wants_arguments(cls) else cls(**config)
         if has_arg(cls.from_config, "custom_objects"):
             return cls.from_config(config, custom_objects=dict(_custom_objects))
         return cls.from_config(config)
+
+
+def _wants_arguments(function: Any) -> bool:
+    """Tell whether a function is what its name means, and does not make it when it is called."""
+    if inspect.isclass(function):
+        return False
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:  # some callables of C extensions carry no signature
+        return False
+    return False
 
 
 def has_arg(fn: Callable[..., Any], name: str, accept_all: bool = False) -> bool:

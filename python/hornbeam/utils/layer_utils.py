@@ -58,7 +58,15 @@ def print_summary(
         positions: where the columns end, as fractions of the line or as characters.
         print_fn: what is called with each line; `print` by default.
         expand_nested: whether the layers of models inside the model are listed too.
+
+    Raises:
+        ValueError: when the shape of the model's input is not known yet.
     """
+    if not getattr(model, "built", True):
+        raise ValueError(
+            f"The model {model.name} has no weights and shapes yet: give its first layer an "
+            "`input_shape`, call `model.build(input_shape)`, or fit it before its summary."
+        )
     chain = is_sequential_like(model)
     titles = ["Layer (type)", "Output Shape", "Param #"]
     if chain:

@@ -80,7 +80,10 @@ def plot_model(
         dot.write(to_file, format=extension)
     except FileNotFoundError as error:
         raise MissingDependencyError(
-            "graphviz (the program, from the system's packages)", "plot_model"
+            "graphviz",
+            "plot_model",
+            how="install Graphviz, whose program `dot` draws (apt-get install graphviz, brew "
+            "install graphviz), or write a '.dot' file",
         ) from error
 
 

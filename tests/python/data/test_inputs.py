@@ -75,6 +75,21 @@ def test_hdf5_matrix(file):
     assert np.isfinite(split.history["val_loss"][0])
 
 
+@pytest.mark.parametrize("matrix", [False, True], ids=["dataset", "HDF5Matrix"])
+def test_targets_in_a_file_may_lack_the_last_axis(tmp_path, matrix):
+    labels = (X.sum(axis=1) > 2).astype("int64")
+    path = str(tmp_path / "labels.h5")
+    with h5py.File(path, "w") as f:
+        f["x"], f["y"] = X, labels
+    model = Sequential([Dense(2, activation="softmax", input_shape=(4,))])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    expected = model.evaluate(X, labels, verbose=0)
+    with h5py.File(path, "r") as f:
+        x, y = (HDF5Matrix(path, k) for k in "xy") if matrix else (f["x"], f["y"])
+        assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+        assert len(model.fit(x, y, shuffle="batch", epochs=2, verbose=0).epoch) == 2
+
+
 def test_a_dataset_of_a_wrong_shape(file):
     with h5py.File(file, "r") as f, pytest.raises(ValueError, match=r"\(None, 4\).*\(50, 1\)"):
         regression().fit(f["y"], f["y"], verbose=0)

@@ -573,6 +573,8 @@ def test_total_loss_is_a_function_of_the_documented_tensors():
         (lambda m: m.fit({"x": X}, Y), ValueError, "out_input"),
         (lambda m: m.fit(X, None), ValueError, "target"),
         (lambda m: m.fit(X, Y, validation_split=0.99), ValueError, "leaves none"),
+        (lambda m: m.fit(X, Y, validation_split=1.5), ValueError, "less than 1, got 1.5"),
+        (lambda m: m.fit(X, Y, validation_split=-0.1), ValueError, "at least 0"),
         (lambda m: m.predict(5.0), ValueError, "scalar"),
         (lambda m: m.predict(None), ValueError, "no data"),
     ],

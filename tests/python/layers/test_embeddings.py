@@ -44,8 +44,8 @@ def test_arguments():
     assert layer.compute_output_shape((None, None)) == (None, 4, 3)
     with pytest.raises(ValueError, match="input_length is 4"):
         layers.Embedding(6, 3, input_length=4)(layers.Input(shape=(5,), dtype="int32"))
-    with pytest.raises(ValueError, match="`input_dim` must be a positive integer"):
-        layers.Embedding(0, 3)
+    with pytest.raises(ValueError, match="`input_dim` must be a non-negative integer"):
+        layers.Embedding(-1, 3)
 
 
 def test_mask():

@@ -203,5 +203,5 @@ def test_a_missing_pydot_is_named(monkeypatch):
 def test_a_missing_graphviz_is_named(monkeypatch, tmp_path):
     pytest.importorskip("pydot")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match="graphviz"):
+    with pytest.raises(MissingDependencyError, match="apt-get install graphviz"):
         vis_utils.plot_model(branching(), str(tmp_path / "m.png"))
