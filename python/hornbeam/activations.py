@@ -85,6 +85,11 @@ def hard_sigmoid(x: Any) -> Any:
     return K.hard_sigmoid(x)
 
 
+def hard_sigmoid_relu6(x: Any) -> Any:
+    """Return relu6(x + 3) / 6, which is Keras 3's `hard_sigmoid`."""
+    return relu6(x + 3.0) / 6.0
+
+
 def linear(x: Any) -> Any:
     """Return x itself."""
     return x

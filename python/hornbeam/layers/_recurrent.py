@@ -36,6 +36,8 @@ class Recurrent(Layer):
         unroll: accepted for compatibility; it does not change any result.
         implementation: 0, 1 or 2. With 2 one dropout mask serves all gates, else each gate has its
             own; without dropout it changes nothing.
+        zero_output_for_mask: whether the output of a step that a mask leaves out is 0 among those
+            of all steps, as within Keras 3's `Bidirectional`, instead of the one before.
         **kwargs: `input_dim` and `input_length`, an alternative to input_shape, and the keywords of
             `Layer`.
 
@@ -53,6 +55,7 @@ class Recurrent(Layer):
         stateful: bool = False,
         unroll: bool = False,
         implementation: int = 0,
+        zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
         if type(self) is Recurrent:
@@ -70,6 +73,7 @@ class Recurrent(Layer):
                 f"{type(self).__name__}: `implementation` must be 0, 1 or 2, got {implementation!r}"
             )
         self.implementation = implementation
+        self.zero_output_for_mask = zero_output_for_mask
         self.supports_masking = True
         self.input_spec: Any = [InputSpec(ndim=3)]
         self.state_spec: Any = None
@@ -199,6 +203,11 @@ class Recurrent(Layer):
             self.add_update(
                 [K.update(old, new) for old, new in zip(self.states, states, strict=True)], inputs
             )
+        if self.return_sequences and self.zero_output_for_mask and mask is not None:
+            # Outputs come in the order of the steps; the mask is in that of time.
+            counts = K.reverse(mask, 1) if self.go_backwards else mask
+            shown = K.cast(counts, K.dtype(outputs))
+            outputs *= K.reshape(shown, [*(K.shape(shown)[i] for i in (0, 1)), *_ones(outputs)])
         output = outputs if self.return_sequences else last
         return [output, *states] if self.return_state else output
 
@@ -264,7 +273,7 @@ class Recurrent(Layer):
         K.batch_set_value(list(zip(self.states, values, strict=True)))
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        config = {
             **super().get_config(),
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
@@ -273,6 +282,14 @@ class Recurrent(Layer):
             "unroll": self.unroll,
             "implementation": self.implementation,
         }
+        if self.zero_output_for_mask:
+            config["zero_output_for_mask"] = True
+        return config
+
+
+def _ones(outputs: Any) -> list[int]:
+    """Return a 1 for each axis behind samples and steps."""
+    return [1] * (K.ndim(outputs) - 2)
 
 
 def dropout_masks(like: Any, size: int, rate: float, count: int, training: Any) -> list[Any]:

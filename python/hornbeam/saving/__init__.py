@@ -26,12 +26,19 @@ def save_model(
 
     Args:
         model: the model.
-        filepath: where to.
+        filepath: where to: '.keras' at its end asks for a file of Keras 3, anything else for the
+            HDF5 layout of Keras 2.
         overwrite: whether an existing file is replaced without asking.
         include_optimizer: whether the training configuration and the optimizer's state are saved.
-    """
-    from . import hdf5
 
+    Raises:
+        ValueError: when a file of Keras 3 cannot hold the model.
+    """
+    from . import hdf5, keras_file
+
+    if keras_file.asks_for_keras_file(filepath):
+        keras_file.save_model(model, filepath, overwrite, include_optimizer)
+        return
     hdf5.save_model(model, filepath, overwrite, include_optimizer)
 
 
@@ -41,7 +48,7 @@ def load_model(
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Any:
-    """Load a model that `save_model` saved, or Keras 1 or 2.
+    """Load a model that `save_model` saved, or Keras 1, 2 or 3.
 
     Args:
         filepath: where from.
@@ -50,10 +57,13 @@ def load_model(
         safe_mode: whether code in the file (that of Lambda layers) is refused.
 
     Raises:
-        OSError: when there is no such file, or it is no HDF5.
+        OSError: when there is no such file, or it is neither HDF5 nor a `.keras` file.
         ValueError: when it holds no model, or something unknown.
     """
-    from . import hdf5
+    from . import hdf5, keras_file
+
+    if keras_file.is_keras_file(filepath):
+        return keras_file.load_model(filepath, custom_objects, compile, safe_mode)
 
     return hdf5.load_model(filepath, custom_objects, compile, safe_mode)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .eras import translate
+from .keras3 import from_keras3, is_keras3
 
 # What the files say they are: the layout is that of this release, written with channels and
 # kernels as TensorFlow orders them, and readers convert by these two values.
@@ -88,6 +89,8 @@ def model_from_config(config: dict[str, Any], custom_objects: dict[str, Any] | N
         )
     from ..layers import deserialize
 
+    if is_keras3(config):
+        config = from_keras3(config)
     return deserialize(translate(config), custom_objects=custom_objects)
 
 

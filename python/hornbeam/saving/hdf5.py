@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from .. import backend as K
+from . import keras3, keras3_weights
 from .config import BACKEND, KERAS_VERSION, model_config, model_from_config, plain
 from .eras import translate_metrics, translate_optimizer
+from .keras3 import from_keras3, is_keras3
 from .optimizer_state import state_for_file, state_from_file
 from .weights import preprocess_weights_for_loading
 
@@ -35,11 +37,25 @@ def _writing(filepath: Any, overwrite: bool) -> Iterator[Any]:
     """Open a new file for writing; give None when the user does not let it replace another."""
     import h5py
 
-    from ..utils.io_utils import ask_to_proceed_with_overwrite
-
     if isinstance(filepath, h5py.Group):
         yield filepath
         return
+    with replacing(filepath, overwrite) as name:
+        if name is None:
+            yield None
+            return
+        with h5py.File(name, "w") as f:
+            yield f
+
+
+@contextmanager
+def replacing(filepath: Any, overwrite: bool) -> Iterator[str | None]:
+    """Give the name of a new file beside `filepath`, which takes its place when it is whole.
+
+    Gives None when there is a file already and the user does not let it be replaced.
+    """
+    from ..utils.io_utils import ask_to_proceed_with_overwrite
+
     path = Path(os.fspath(filepath))
     if not overwrite and path.is_file() and not ask_to_proceed_with_overwrite(path):
         yield None
@@ -48,8 +64,7 @@ def _writing(filepath: Any, overwrite: bool) -> Iterator[Any]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
         os.close(handle)
-        with h5py.File(name, "w") as f:
-            yield f
+        yield name
         # A temporary file is readable by its owner alone; the result obeys the umask.
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
@@ -170,8 +185,15 @@ def save_weights_to_hdf5_group(f: Any, layers: Sequence[Any]) -> None:
 def save_weights(model: Any, filepath: Any, overwrite: bool = True) -> None:
     """Write the weights of a model (see `Model.save_weights`)."""
     with _writing(filepath, overwrite) as f:
-        if f is not None:
+        if f is not None and _asks_for_keras3(filepath):
+            keras3_weights.write_weights(f, model)
+        elif f is not None:
             save_weights_to_hdf5_group(f, model.layers)
+
+
+def _asks_for_keras3(filepath: Any) -> bool:
+    """Tell whether a weights file is to have Keras 3's layout, whose files end like this."""
+    return isinstance(filepath, (str, os.PathLike)) and os.fspath(filepath).endswith(".weights.h5")
 
 
 def save_model(model: Any, filepath: Any, overwrite: bool, include_optimizer: bool) -> None:
@@ -235,6 +257,8 @@ def load_model(
                 "If it holds weights alone, build the model and call load_weights()."
             )
         config = json.loads(_text(f.attrs["model_config"]))
+        if is_keras3(config, _origin(f)[0]):
+            config = from_keras3(config)
         with safe_mode_scope(safe_mode):
             model = model_from_config(config, custom_objects)
         group = f["model_weights"]
@@ -260,14 +284,17 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
         )
         return
     training = json.loads(_text(f.attrs["training_config"]))
-    optimizer = optimizers.deserialize(
-        translate_optimizer(training["optimizer_config"]), custom_objects
-    )
+    version = _origin(f)[0]
+    in_era_3 = is_keras3(training, version)
+    of_optimizer = keras3.optimizer_config if in_era_3 else translate_optimizer
+    of_metrics = keras3.loss_or_metric if in_era_3 else translate_metrics
+    optimizer = optimizers.deserialize(of_optimizer(training["optimizer_config"]), custom_objects)
     known = custom_objects or {}
+    loss = training.get("loss")
     model.compile(
         optimizer=optimizer,
-        loss=_named(training.get("loss"), known),
-        metrics=_named(translate_metrics(training.get("metrics")), known),
+        loss=_named(keras3.loss_or_metric(loss) if in_era_3 else loss, known),
+        metrics=_named(of_metrics(training.get("metrics")), known),
         loss_weights=training.get("loss_weights"),
         sample_weight_mode=training.get("sample_weight_mode"),
     )
@@ -276,11 +303,13 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
     model._make_train_function()
     group = f["optimizer_weights"]
     values = [np.asarray(group[name]) for name in read_names(group, "weight_names")]
-    names = _names_of_weights(model.layers, f["model_weights"])
-    version = _text(f.attrs["keras_version"]) if "keras_version" in f.attrs else "1"
     # Only optimizers that list all slots of a weight together say so by this key.
     by_weight = training["optimizer_config"]["config"].get("is_legacy_optimizer") is False
     try:
+        if in_era_3:
+            keras3_weights.set_optimizer_values(model, values)
+            return
+        names = _names_of_weights(model.layers, f["model_weights"])
         state = state_from_file(model, values, names, version, by_weight)
         model.optimizer.set_weights(state)
     except ValueError as error:
@@ -303,6 +332,10 @@ def _named(x: Any, custom_objects: dict[str, Any]) -> Any:
 def load_weights(model: Any, filepath: Any, by_name: bool = False) -> None:
     """Read weights into a model (see `Model.load_weights`)."""
     with _reading(filepath) as f:
+        if keras3_weights.is_weights_file(f):
+            read = keras3_weights.read_weights_by_name if by_name else keras3_weights.read_weights
+            read(f, model)
+            return
         group = f
         if not _has_names(f) and "model_weights" in f:
             group = f["model_weights"]
