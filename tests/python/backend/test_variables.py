@@ -126,3 +126,18 @@ def test_types_without_a_counterpart():
     assert K.dtype(K.variable(1, dtype="int16")) == "int32"
     with pytest.raises(TypeError, match="complex"):
         K.variable(1, dtype="complex64")
+
+
+def test_no_tensor_is_sparse():
+    x = K.placeholder((2, 3))
+    assert not K.is_sparse(x)
+    assert K.to_dense(x) is x
+
+
+def test_a_function_is_a_class_too():
+    x = K.placeholder((2,))
+    run = K.Function([x], [x * 2], name="doubled")
+    np.testing.assert_array_equal(run([[1, 2]])[0], [2, 4])
+    assert isinstance(K.function([x], [x]), K.Function)
+    with pytest.raises(TypeError, match="unknown arguments"):
+        K.Function([x], [x], run_options=None)

@@ -306,3 +306,32 @@ def test_slots():
     assert slot_offset([(3,), (2,)], [(2,), (3,)]) is None
     assert slot_offset([()], []) is None
     assert reorder(["i", "a", "b", "c", "d"], 1, [1, 0]) == ["i", "b", "a", "d", "c"]
+
+
+def test_groups_of_weights_by_their_functions(tmp_path):
+    """The functions behind `save_weights` and `load_weights`, where Keras 2 has them."""
+    from hornbeam.engine.topology import (
+        load_weights_from_hdf5_group,
+        load_weights_from_hdf5_group_by_name,
+        save_weights_to_hdf5_group,
+    )
+
+    model = Sequential([Dense(3, input_shape=(4,), name="a"), Dense(2, name="b")])
+    expected = model.get_weights()
+    with h5py.File(tmp_path / "w.h5", "w") as f:
+        save_weights_to_hdf5_group(f.create_group("inner"), model.layers)
+        for load in (load_weights_from_hdf5_group, load_weights_from_hdf5_group_by_name):
+            model.set_weights([w * 0 for w in expected])
+            load(f["inner"], model.layers)
+            for a, b in zip(model.get_weights(), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_from_its_configuration():
+    from hornbeam.models import model_from_config
+
+    model = Sequential([Dense(3, input_shape=(4,), name="a")])
+    again = model_from_config({"class_name": "Sequential", "config": model.get_config()})
+    assert again.get_config() == model.get_config()
+    with pytest.raises(TypeError, match=r"Sequential\.from_config"):
+        model_from_config(model.get_config())
