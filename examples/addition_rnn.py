@@ -52,5 +52,6 @@ for epoch in range(EPOCHS):
     if right > 0.9:
         break
 for i in range(5):
-    print(questions[i][::-1], "=", decode(guesses[i]), "" if right else "?")
+    guess = decode(guesses[i])
+    print(questions[i][::-1], "=", guess, "" if guess == answers[i].strip() else "?")
 assert right > 0.9

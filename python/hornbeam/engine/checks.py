@@ -76,6 +76,11 @@ def _one_for_each(data: Any, names: Sequence[str], prefix: str) -> list[Any]:
                 f'No data provided for "{missing[0]}". Need data for each key in: {list(names)}; '
                 f"the dictionary has {list(data)}"
             )
+        unused = [key for key in data if key not in names]
+        if unused:
+            warnings.warn(
+                f"The {prefix} has no use for {unused}: the model takes {list(names)}", stacklevel=2
+            )
         return [data[name] for name in names]
     if isinstance(data, (list, tuple)):
         return _from_list(list(data), names, prefix)
@@ -431,6 +436,12 @@ def _class_weights(
     y = np.asarray(y)
     classes = y.argmax(axis=1) if y.shape[1] > 1 else y.reshape(-1)
     present, places = np.unique(classes, return_inverse=True)
+    strange = [key for key in class_weight if isinstance(key, str)]
+    if strange:
+        raise ValueError(
+            f"`class_weight` must map class numbers to weights; it holds {strange[0]!r}, which is "
+            "neither a class nor an output"
+        )
     missing = [int(c) for c in present if c not in class_weight]
     if missing:
         raise ValueError(
@@ -476,6 +487,12 @@ def per_output(value: Any, names: Sequence[str], what: str) -> list[Any]:
             )
         return list(value)
     if isinstance(value, Mapping):
+        unknown = [key for key in value if key not in names]
+        if unknown:
+            raise ValueError(
+                f'Unknown entry in {what} dictionary: "{unknown[0]}". Only expected the following '
+                f"keys: {list(names)}."
+            )
         return [value.get(name) for name in names]
     raise TypeError(
         f"The model has multiple outputs, so `{what}` should be either a list or a dict. Provided "

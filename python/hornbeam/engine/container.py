@@ -6,7 +6,8 @@ a model can be called, shared and nested like any layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -437,7 +438,7 @@ def _repeat_call(
     given = any(m is not None for m in masks)
     if given and "mask" not in kwargs and has_arg(layer.call, "mask"):
         kwargs["mask"] = mask
-    with scope(layer.name):
+    with scope(layer.name), _naming(layer):
         outputs = to_list(layer.call(inputs, **kwargs), allow_tuple=True)
         mask = node.arguments.get("mask", mask if given or not several else None)
         output_masks = to_list(layer.compute_mask(inputs, mask), allow_tuple=True)
@@ -447,6 +448,17 @@ def _repeat_call(
         for x, reference in zip(outputs, node.output_tensors, strict=True):
             _declare_shape(x, reference)
     return outputs, output_masks
+
+
+@contextmanager
+def _naming(layer: Layer) -> Iterator[None]:
+    """Inside the block, an error about values says which layer it comes from."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error) is not ValueError or repr(layer.name) in str(error):
+            raise
+        raise ValueError(f"{type(layer).__name__} {layer.name!r}: {error}") from error
 
 
 def _declare_shape(x: Any, reference: Any) -> None:

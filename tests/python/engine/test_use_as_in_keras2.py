@@ -195,3 +195,48 @@ def test_plain_functions_survive_saving(tmp_path):
     assert layer.kernel_initializer is ones
     assert layer.kernel_regularizer is absolute
     assert layer.kernel_constraint is clipped
+
+
+class TestNamesOfData:
+    """Dictionaries by the names of inputs and outputs."""
+
+    def network(self):
+        a, b = Input((4,), name="a"), Input((2,), name="b")
+        model = Model([a, b], [Dense(2, name="p")(a), Dense(1, name="q")(b)])
+        model.compile("sgd", "mse")
+        return model, {"a": X, "b": Y}, {"p": Y, "q": Y[:, :1]}
+
+    def test_what_nothing_takes_is_said(self):
+        model, x, y = self.network()
+        with pytest.warns(UserWarning, match=r"no use for \['c'\].*\['a', 'b'\]"):
+            model.fit({**x, "c": X}, y, verbose=0)
+        with pytest.warns(UserWarning, match=r"no use for \['r'\].*\['p', 'q'\]"):
+            model.evaluate(x, {**y, "r": Y}, verbose=0)
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"sample_weight": {"r": np.ones(12)}}, 'sample_weight dictionary: "r"'),
+            ({"class_weight": {"p": {0: 1, 1: 1}, "r": {0: 1}}}, 'class_weight dictionary: "r"'),
+            ({"class_weight": {"r": {0: 1}}}, "holds 'r'"),
+        ],
+    )
+    def test_weights_of_unknown_outputs_are_refused(self, given, message):
+        model, x, y = self.network()
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, y, verbose=0, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"shuffle": "rows"}, "'batch', got 'rows'"), ({"epochs": 2.5}, "whole number, got 2.5")],
+)
+def test_settings_of_fit(given, message):
+    with pytest.raises(ValueError, match=message):
+        network().fit(X, Y, verbose=0, **given)
+
+
+def test_a_model_on_another_input_names_the_layer():
+    model = Sequential([Dense(3, input_shape=(4,), name="first"), Dense(2)])
+    with pytest.raises(ValueError, match="Dense 'first'"):
+        model(Input((5,)))
