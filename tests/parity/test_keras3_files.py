@@ -80,6 +80,8 @@ def test_keras_3s_meanings_are_read():
     model = load_model(str(FOLDER / "recurrent.keras"))
     gru = model.get_layer("gru")
     assert gru.reset_after
+    assert not gru.zero_output_for_mask
+    assert model.get_layer("bidirectional").forward_layer.zero_output_for_mask
     assert gru.recurrent_activation.__name__ == "hard_sigmoid_relu6"
     assert model.get_layer("inner").layers[0].activation.__name__ == "gelu"
     images = load_model(str(FOLDER / "convolutional.keras"))

@@ -348,6 +348,11 @@ pub(super) fn samples() -> Vec<Sample> {
     }
     all.push(Sample::new(Op::Identity, vec![float(&[2, 2])]));
     all.push(Sample::new(Op::StopGradient, vec![float(&[2, 2])]).without_gradient());
+    let print = Op::Print {
+        message: "x: ".to_string(),
+        key: 3,
+    };
+    all.push(Sample::new(print, vec![float(&[2, 2])]));
     all
 }
 

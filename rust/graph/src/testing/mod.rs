@@ -161,7 +161,7 @@ fn compute(op: &Op, x: &[&Array], outputs: &[(DType, Vec<usize>)]) -> Vec<Vec<f6
                 elementwise::cast(if dtype.is_float() { u } else { u.round() }, *dtype)
             })
             .collect(),
-Op::Rnn(_) | Op::RnnGrad { .. } | Op::Scan(_) | Op::CtcBeamSearch { .. } => {
+        Op::Rnn(_) | Op::RnnGrad { .. } | Op::Scan(_) | Op::CtcBeamSearch { .. } => {
             panic!("{op:?} is checked by the runtime")
         }
         Op::Sharded(_) | Op::ShardSum(_) => panic!("{op:?} is checked by the runtime"),
