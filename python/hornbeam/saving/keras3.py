@@ -5,6 +5,7 @@ What is left behind is read by `eras`, as a configuration of TensorFlow's Keras 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,7 @@ _NEUTRAL: dict[str, tuple[Any, ...] | None] = {
     "build_input_shape": None,
 }
 _RECURRENT = ("SimpleRNN", "GRU", "LSTM", "ConvLSTM2D")
+_MASK_OPERATIONS = ("NotEqual", "Any")
 # Tensors that are given by keyword and are inputs here, in their order.
 _INPUT_KEYWORDS = ("value", "key", "initial_state")
 
@@ -89,7 +91,9 @@ def from_keras3(data: Any) -> Any:
     config = _inner_config(name, inner)
     if name in _CONTAINERS:
         _translate_container(config, inner, data.get("build_config"))
-    kept = {key: data[key] for key in ("name", "registered_name", "inbound_nodes") if key in data}
+    kept = {key: data[key] for key in ("name", "registered_name") if key in data}
+    if "inbound_nodes" in data:
+        kept["inbound_nodes"] = copy.deepcopy(data["inbound_nodes"])
     return {**kept, "class_name": name, "config": config}
 
 
@@ -137,6 +141,7 @@ def _check_mirrored(layer: Mapping[str, Any], backward: Mapping[str, Any]) -> No
 
 def _translate_container(config: dict[str, Any], inner: Mapping[str, Any], built: Any) -> None:
     """Write the calls of a functional model's layers, or a stack's input shape, as Keras 2 does."""
+    _drop_mask_operations(config["layers"], inner["layers"])
     layers = config["layers"]
     containers = {x["config"].get("name") for x in layers if x["class_name"] in _CONTAINERS}
     for layer in layers:
@@ -155,6 +160,56 @@ def _translate_container(config: dict[str, Any], inner: Mapping[str, Any], built
     known = {"batch_input_shape", "batch_shape"} & set(first["config"])
     if "input_layers" not in config and shape and not known and first["class_name"] != "InputLayer":
         first["config"]["batch_input_shape"] = shape
+
+
+def _drop_mask_operations(layers: list[dict[str, Any]], raw: list[Any]) -> None:
+    """Leave out the operations that make masks: layers hand masks on by themselves here.
+
+    Keras 3 writes the masks that Masking and Embedding make, and who takes them, as calls of
+    operations.
+
+    Raises:
+        ValueError: for a mask that is made in another way.
+    """
+    operations = {
+        x["config"]["name"]: x for x in raw if str(x.get("module", "")).startswith("keras.src.ops")
+    }
+    making = set()
+    for layer in layers:
+        if layer["config"].get("name") in operations:
+            continue
+        for node in layer.get("inbound_nodes") or []:
+            if isinstance(node, Mapping) and _holds_tensor(node["kwargs"].get("mask")):
+                mask = node["kwargs"].pop("mask")
+                making |= _operations_behind(mask, operations, layer["config"].get("name"))
+    layers[:] = [x for x in layers if x["config"].get("name") not in making]
+
+
+def _operations_behind(mask: Any, operations: Mapping[str, Any], layer: Any) -> set[str]:
+    found: set[str] = set()
+    waiting = list(_histories(mask))
+    while waiting:
+        name = waiting.pop()
+        if name not in operations:
+            continue
+        if operations[name]["class_name"] not in _MASK_OPERATIONS:
+            raise ValueError(
+                f"The layer {layer!r} takes a mask that {operations[name]['class_name']} makes: "
+                "only masks of Masking and Embedding can be read"
+            )
+        found.add(name)
+        for node in operations[name]["inbound_nodes"]:
+            waiting += _histories(node["args"])
+    if not found:
+        raise ValueError(f"The layer {layer!r} takes a mask that is the output of a layer")
+    return found
+
+
+def _histories(value: Any) -> list[str]:
+    """Return the names of the layers whose outputs are in a list of arguments."""
+    if isinstance(value, list):
+        return [name for item in value for name in _histories(item)]
+    return [value["config"]["keras_history"][0]] if _holds_tensor(value) else []
 
 
 def _move_input(layers: list[dict[str, Any]]) -> None:

@@ -261,6 +261,41 @@ def test_a_backward_layer_of_its_own_is_refused():
         )
 
 
+def test_masks_of_unknown_origin_are_refused():
+    def tensor(name):
+        config = {"shape": [None, 3], "dtype": "bool", "keras_history": [name, 0, 0]}
+        return {"class_name": "__keras_tensor__", "config": config}
+
+    def model(made_by):
+        operation = {
+            "module": "keras.src.ops.numpy",
+            "class_name": made_by,
+            "config": {"name": "op"},
+            "inbound_nodes": [{"args": [tensor("a"), 0.0], "kwargs": {}}],
+        }
+        taking = {
+            "module": "keras.layers",
+            "class_name": "LSTM",
+            "config": {"name": "l", "units": 2},
+            "inbound_nodes": [{"args": [tensor("a")], "kwargs": {"mask": tensor("op")}}],
+        }
+        entry = {"module": "keras.layers", "class_name": "InputLayer", "config": {"name": "a"}}
+        inner = {
+            "layers": [entry, operation, taking],
+            "input_layers": [["a", 0, 0]],
+            "output_layers": [["l", 0, 0]],
+        }
+        return {"class_name": "Functional", "config": inner}
+
+    given = model("NotEqual")
+    before = json.dumps(given)
+    read = from_keras3(given)
+    assert json.dumps(given) == before
+    assert [layer["config"]["name"] for layer in read["config"]["layers"]] == ["a", "l"]
+    with pytest.raises(ValueError, match="mask that LogicalOr makes"):
+        from_keras3(model("LogicalOr"))
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
