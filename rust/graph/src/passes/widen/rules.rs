@@ -39,6 +39,8 @@ impl Pass<'_> {
             | Op::ShardSum(_) => Ok(false),
             // Sums over samples of several shapes.
             Op::ConvGradFilter(_) | Op::ScatterAdd { .. } | Op::Scan(_) => Ok(false),
+            // Each shard's own value is shown.
+            Op::Print { .. } | Op::CtcBeamSearch { .. } => Ok(false),
 
             Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::SigmoidCrossEntropy => {
                 self.elementwise(inst, self.shape(out).to_vec(), |op, _| op)
