@@ -318,14 +318,7 @@ def test_a_finite_run_is_not_touched_by_terminate_on_nan():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (5, "list of callbacks, got 5"),
-        ([callbacks.TerminateOnNaN], r"write TerminateOnNaN\(\)"),
-        (["loss"], "Callback objects, got 'loss'"),
-    ],
-)
-def test_what_is_no_callback_is_refused(given, message):
-    with pytest.raises(TypeError, match=message):
+@pytest.mark.parametrize("given", [5, [callbacks.TerminateOnNaN], ["loss"]])
+def test_what_is_no_callback_is_refused(given):
+    with pytest.raises(TypeError, match="list of Callback objects.*it holds"):
         model().fit(*data(), callbacks=given, verbose=0)
