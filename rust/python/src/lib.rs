@@ -41,12 +41,6 @@ mod _core {
     #[pymodule_export]
     use super::transfer::{read_graph, write_graph};
 
-    #[pymodule_init]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::show::install();
-        Ok(())
-    }
-
     /// The package's version.
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
     #[pymodule_export]
@@ -55,6 +49,7 @@ mod _core {
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::logging::start();
+        super::show::install();
         Ok(())
     }
 
