@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -172,6 +173,7 @@ class Coordinator:
         """Return the generation, its members, who was shut out and why, and what is wrong."""
         return {
             "knows": self._knows.is_set(),
+            "pid": os.getpid(),
             "generation": self._generation,
             "members": list(self._members),
             "shards": list(self._counts),
