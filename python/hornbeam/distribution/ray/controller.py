@@ -36,6 +36,8 @@ _LOOK = 0.25
 # Seconds between two questions whether a machine is about to go, and those after which an answer is
 # no longer waited for.
 _ASK, _ASK_AGAIN = 1.0, 10.0
+# Seconds that a question which training does not depend on waits for a worker.
+_PATIENCE = 1.0
 
 _LOG = logging.getLogger("hornbeam")
 
@@ -243,8 +245,14 @@ class Crew:
         """Call a method of the coordinator, also while it is being started anew."""
         deadline = time.monotonic() + self.distribution.start_timeout
         while True:
+            asked = getattr(self.coordinator, method).remote(*args)
             try:
-                return ray.get(getattr(self.coordinator, method).remote(*args))
+                return ray.get(asked, timeout=self._settings.lease / 2)
+            except ray.exceptions.GetTimeoutError:
+                # Before the workers' leases run out, another one takes its place.
+                ray.kill(self.coordinator, no_restart=False)
+                if time.monotonic() > deadline:
+                    raise
             except ray.exceptions.RayActorError:
                 if time.monotonic() > deadline:
                     raise
@@ -388,9 +396,19 @@ class Crew:
         return self._ask_status()["events"]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return where the members of the present generation run."""
+        """Return where the members of the present generation run; of those that answer soon."""
         self.look(force=True)
-        return ray.get([m.handle.describe.remote() for m in self.current()])
+        asked = [m.handle.describe.remote() for m in self.current()]
+        if not asked:
+            return []
+        # Who is silent may be gone: that is for the others to find out.
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_PATIENCE)
+        found = []
+        for reference in asked:
+            if reference in answered:
+                with contextlib.suppress(ray.exceptions.RayActorError):
+                    found.append(ray.get(reference))
+        return found
 
     def departing(self) -> list[Member]:
         """Return the workers whose machines are about to go, without waiting for answers."""

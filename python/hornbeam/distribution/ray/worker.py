@@ -242,8 +242,12 @@ class HornbeamWorker:
         with self._changed:
             while not self._leaving:
                 whole = [n for n, o in self._orders.items() if o.complete and self._number == 0]
-                if whole:
-                    return self._orders.pop(max(whole))
+                if whole and max(whole) > 1:
+                    # Others of this generation may know less and begin with another: so all
+                    # agree first that what lies before this order is done.
+                    self._number = max(whole) - 1
+                    self._end_generation("training begins in the midst of its orders")
+                    break
                 if self._number + 1 in self._orders:
                     return self._orders.pop(self._number + 1)
                 for old in [n for n in self._orders if n <= self._number]:
