@@ -10,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import namespaces
 import pytest
 
 import hornbeam as keras
@@ -47,7 +48,7 @@ def cluster(spec):
     given = manifests.environment(container)
     variables |= {k: given[k] for k in ("HORNBEAM_PORTS", "HORNBEAM_DRAIN_SECONDS")}
     # Ray's sockets have names of at most 107 characters, so pytest's folders are too deep.
-    with tempfile.TemporaryDirectory(prefix="hb") as base, nodes.network() as bridge:
+    with tempfile.TemporaryDirectory(prefix="hb") as base, namespaces.network() as bridge:
         pods = [nodes.Node(10 + n, bridge, Path(base) / f"p{n}", variables) for n in range(3)]
         try:
             bring_up(pods, spec)
@@ -62,10 +63,10 @@ def bring_up(pods, spec):
     groups = dict(manifests.groups(spec))
     head, *workers = pods
     head.start(groups["head"]["rayStartParams"], None, 0)
-    assert nodes.wait_until(head.healthy), head.log()
+    assert namespaces.wait_until(head.healthy), head.log()
     for worker in workers:
         worker.start(groups["elastic"]["rayStartParams"], head.address, 1)
-        assert nodes.wait_until(worker.healthy), worker.log()
+        assert namespaces.wait_until(worker.healthy), worker.log()
 
 
 def cpus(node):
@@ -77,7 +78,7 @@ def cpus(node):
 
 @pytest.mark.slow
 def test_nodes_join_with_the_token(cluster):
-    assert nodes.wait_until(lambda: cpus(cluster[0]) == ["2.0"])
+    assert namespaces.wait_until(lambda: cpus(cluster[0]) == ["2.0"])
 
 
 def assert_admitted(cluster):
@@ -150,7 +151,7 @@ class Job:
         return self.path.read_text()
 
     def prints(self, text, seconds=90):
-        return nodes.wait_until(lambda: text in self.log(), seconds)
+        return namespaces.wait_until(lambda: text in self.log(), seconds)
 
     def runs(self):
         return self.process.poll() is None
@@ -169,7 +170,7 @@ def bits(folder):
 def undisturbed(cluster, tmp_path_factory):
     """The folder of a job that two workers have done without disturbance, and its output."""
     folder = tmp_path_factory.mktemp("whole")
-    assert nodes.wait_until(lambda: cpus(cluster[0]) == ["2.0"])
+    assert namespaces.wait_until(lambda: cpus(cluster[0]) == ["2.0"])
     result = cluster[0].run(*submit(cluster[0], folder), timeout=240)
     assert result.returncode == 0, result.stdout + result.stderr
     return folder, result.stdout
@@ -181,8 +182,10 @@ def test_a_job_trains_and_reports(cluster, undisturbed):
     folder, shown = undisturbed
     assert "Epoch 60/60" in shown and (folder / "model.h5").is_file()
     wanted = "ray_hornbeam_loss", "ray_hornbeam_samples_total", "ray_hornbeam_steps_total"
-    assert nodes.wait_until(lambda: all(name in metrics(head) for name in wanted)), metrics(head)
-    assert nodes.wait_until(lambda: metric(head, "steps_total") == 60 * 4096 / 128)
+    assert namespaces.wait_until(lambda: all(name in metrics(head) for name in wanted)), metrics(
+        head
+    )
+    assert namespaces.wait_until(lambda: metric(head, "steps_total") == 60 * 4096 / 128)
     assert metric(head, "samples_total") == 60 * 4096
 
 
@@ -210,8 +213,8 @@ def leave(pod):
     """SIGTERM to a container's first process, and wait until the pod is empty."""
     began = time.monotonic()
     pod.process.terminate()
-    assert nodes.wait_until(lambda: pod.process.poll() is not None, 60), pod.log()
-    assert nodes.wait_until(lambda: pod.processes() == [], 60)
+    assert namespaces.wait_until(lambda: pod.process.poll() is not None, 60), pod.log()
+    assert namespaces.wait_until(lambda: pod.processes() == [], 60)
     return time.monotonic() - began
 
 
@@ -227,7 +230,7 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
 
     job = Job(head, tmp_path, command)
     assert job.prints("Epoch 2/"), job.log()
-    assert nodes.wait_until(lambda: metric(head, "workers") == 2), job.log()
+    assert namespaces.wait_until(lambda: metric(head, "workers") == 2), job.log()
     assert_admitted(cluster)
     assert any(pod.listening() & set(range(20000, 20100)) for pod in workers)
     before = kept.stat().st_mtime_ns
@@ -235,9 +238,9 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
     assert kept.stat().st_mtime_ns > before, "no checkpoint was made for the worker that leaves"
     assert job.prints("is about to go; letting it go with a checkpoint"), job.log()
     assert seconds + leave(workers[1]) < grace
-    assert nodes.wait_until(lambda: metric(head, "lost_workers_total") == 1), job.log()
+    assert namespaces.wait_until(lambda: metric(head, "lost_workers_total") == 1), job.log()
     assert job.runs(), f"the job did not outlive its worker: {job.log()}"
-    assert nodes.wait_until(lambda: not dashboard_metrics() - reported(cluster)), (
+    assert namespaces.wait_until(lambda: not dashboard_metrics() - reported(cluster)), (
         dashboard_metrics() - reported(cluster)
     )
     for pod in cluster:
@@ -245,7 +248,7 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
     assert job.end() != 0 and not (tmp_path / "model.h5").exists()
 
     bring_up(cluster, spec)
-    assert nodes.wait_until(lambda: cpus(head) == ["2.0"])
+    assert namespaces.wait_until(lambda: cpus(head) == ["2.0"])
     job = Job(head, tmp_path, command)
     assert job.prints("goes on with epoch"), job.log()
     assert drain(head) < grace
@@ -272,4 +275,4 @@ def test_an_idle_worker_leaves_at_once(cluster):
     head, *_, worker = cluster
     drain(worker)
     leave(worker)
-    assert nodes.wait_until(lambda: cpus(head) == ["1.0"], 60)
+    assert namespaces.wait_until(lambda: cpus(head) == ["1.0"], 60)

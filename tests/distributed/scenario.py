@@ -23,7 +23,7 @@ Y = np.eye(3, dtype="float32")[ROWS.randint(0, 3, 80_000)]
 def cluster(cpus=4, **options):
     """Inside the block there is a Ray cluster of this machine."""
     settings = {"include_dashboard": False, "logging_level": "error", "log_to_driver": False}
-    ray.init(num_cpus=cpus, **{**settings, **options})
+    ray.init("local", num_cpus=cpus, **{**settings, **options})
     try:
         yield
     finally:

@@ -105,7 +105,7 @@ class Crew:
         }
         self._places: dict[str, int] = {}
         node = ray.get_runtime_context().get_node_id()
-        here = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
+        here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         minimum, maximum = distribution.minimum, distribution.maximum
         options = {
             "num_cpus": 0,
@@ -154,7 +154,8 @@ class Crew:
         # A machine with fewer cores than workers still runs all of them.
         cpus = self.distribution.threads() * self.distribution.maximum
         cpus = max(cpus, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+        # 'local', or Ray would take to any cluster that happens to run on this machine.
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
 
     def _spawn(self) -> None:
         """Start a worker: in the placement group while it has room, anywhere else beyond."""

@@ -1,0 +1,77 @@
+"""A driver in a process of its own, for tests that lose it or its host.
+
+Prints where the training stands each time it looks: `at EPOCH SAMPLES SECONDS` by the machine's
+monotonic clock, and `saved EPOCH` when a checkpoint was written; then saves weights and history.
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+from distributed import scenario
+from distributed.scenario import SHARDS
+
+from hornbeam.callbacks import BackupAndRestore, Callback
+from hornbeam.distribution import DataParallel
+from hornbeam.engine import loop
+
+
+class Tell(Callback):
+    """Prints."""
+
+    reads_weights = False
+    runs_last = True
+    epoch = -1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def progress(self, seen, values):
+        print("at", self.epoch, seen, time.monotonic(), flush=True)
+
+
+class Backup(BackupAndRestore):
+    """Tells of checkpoints."""
+
+    def _save(self, *arguments):
+        super()._save(*arguments)
+        print("saved", self._position.epoch, self._position.batch, flush=True)
+
+
+def main():
+    """Train."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workers", type=int, nargs=2, default=(1, 2))
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--address")
+    parser.add_argument("--backup")
+    parser.add_argument("--result")
+    parser.add_argument("--wait-for", type=int, default=1)
+    options = parser.parse_args()
+    loop.INTERVAL = 0.01
+    callbacks = [Tell()]
+    if options.backup:
+        callbacks.append(Backup(options.backup))
+    with DataParallel(tuple(options.workers), shards=SHARDS, address=options.address) as workers:
+        members = scenario.Members(workers)
+        while members.count() < options.wait_for:
+            members.crew.look(force=True)
+            time.sleep(0.05)
+        print("members", json.dumps(members.look()), flush=True)
+        model, history = scenario.fit(workers, callbacks, epochs=options.epochs)
+        events = workers.generations()
+    arrays = {f"a{i:03}": a for i, a in enumerate(scenario.state(model))}
+    np.savez(options.result, history=json.dumps(history.history), **arrays)
+    print("events", json.dumps(events), flush=True)
+
+
+def load(path):
+    """Return what a driver has saved, comparable as a whole."""
+    with np.load(path, allow_pickle=False) as saved:
+        arrays = [saved[name].tobytes() for name in sorted(saved.files) if name != "history"]
+        return arrays, json.loads(str(saved["history"]))
+
+
+if __name__ == "__main__":
+    main()
