@@ -9,6 +9,7 @@ import json
 import time
 
 import numpy as np
+import ray
 from distributed import scenario
 from distributed.scenario import SHARDS
 
@@ -45,21 +46,26 @@ def main():
     parser.add_argument("--workers", type=int, nargs=2, default=(1, 2))
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--address")
+    parser.add_argument("--node")
+    parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--backup")
     parser.add_argument("--result")
     parser.add_argument("--wait-for", type=int, default=1)
     options = parser.parse_args()
     loop.INTERVAL = 0.01
     callbacks = [Tell()]
+    ray.init(options.address, _node_ip_address=options.node, logging_level="error")
     if options.backup:
         callbacks.append(Backup(options.backup))
-    with DataParallel(tuple(options.workers), shards=SHARDS, address=options.address) as workers:
+    with DataParallel(tuple(options.workers), shards=SHARDS) as workers:
         members = scenario.Members(workers)
         while members.count() < options.wait_for:
             members.crew.look(force=True)
             time.sleep(0.05)
         print("members", json.dumps(members.look()), flush=True)
-        model, history = scenario.fit(workers, callbacks, epochs=options.epochs)
+        model, history = scenario.fit(
+            workers, callbacks, epochs=options.epochs, batch_size=options.batch_size
+        )
         events = workers.generations()
     arrays = {f"a{i:03}": a for i, a in enumerate(scenario.state(model))}
     np.savez(options.result, history=json.dumps(history.history), **arrays)

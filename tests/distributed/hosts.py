@@ -59,7 +59,7 @@ class Host(namespaces.Namespace):
 
     def drive(self, result, **options):
         """Start a driver here."""
-        given = ["--address", f"{self.head.address}:6379"]
+        given = ["--address", f"{self.head.address}:6379", "--node", self.address]
         for name, value in options.items():
             values = value if isinstance(value, (tuple, list)) else [value]
             given += [f"--{name.replace('_', '-')}", *map(str, values)]

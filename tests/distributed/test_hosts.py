@@ -43,3 +43,31 @@ def test_a_host_is_lost(how, cluster, undisturbed, tmp_path):
         doomed.kill()
     time.sleep(1)
     doomed.start(head)
+
+
+def test_the_head_is_lost(tmp_path):
+    """A driver on another host makes a checkpoint before Ray ends it; another cluster goes on."""
+    reason = hosts.missing()
+    if reason:
+        pytest.skip(reason)
+    # Epochs of some seconds, so that the loss is noticed within one.
+    settings = {"epochs": 4, "batch_size": 4}
+    backup = tmp_path / "backup"
+    with hosts.cluster(2) as (head, other):
+        driver = other.drive(
+            tmp_path / "lost.npz", workers=(1, 2), wait_for=2, backup=backup, **settings
+        )
+        driver.until(1, 10_000)
+        head.kill()
+        while driver.until_said("saved").split()[1] == "0":
+            pass
+        driver.close()
+        other.kill()
+        assert not (tmp_path / "lost.npz").exists()
+        head.start()
+        driver = head.drive(tmp_path / "result.npz", workers=(1, 1), backup=backup, **settings)
+        driver.until_said("at")
+        assert driver.times[0][1] >= 1
+        driver.finish()
+        head.drive(tmp_path / "whole.npz", workers=(1, 1), **settings).finish()
+    assert load(tmp_path / "result.npz") == load(tmp_path / "whole.npz")

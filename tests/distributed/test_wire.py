@@ -106,6 +106,10 @@ def test_nothing_is_unpickled_from_a_socket():
             continue
         found += reads
         forbidden = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "socket"}
+        if path.name == "head.py":
+            # It only sees whether somebody listens.
+            assert not any(name.split(".")[-1].startswith("recv") for name in called)
+            forbidden.discard("socket")
         assert not imported & forbidden, path
         assert not called & {"eval", "exec", "allow_pickle=True"}, path
         if "np.load" in called:

@@ -7,9 +7,11 @@ disk, and renamed. It holds pickled objects, so that only files of one's own sho
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from .base import Callback
 _FORMAT = "hornbeam backup 1"
 # Behind the pickled state, with its digest behind it: a reader of pickles does not look there.
 _SEAL = b"hornbeam digest:"
+_LOG = logging.getLogger(__name__)
 
 
 class BackupAndRestore(Callback):
@@ -30,6 +33,8 @@ class BackupAndRestore(Callback):
     The weights, history and all further epochs are, bit by bit, those of a `fit` that was not cut
     off: the state of the optimizer, of NumPy's generator, of the step's random numbers and of the
     other callbacks is saved too. The script has to make the same model, data and callbacks.
+
+    When the cluster that trains loses its head, a backup is made at once, within the epoch.
 
     A stream of batches (`fit_generator`) goes on with its next epoch; where the stream itself
     stands is its own affair.
@@ -66,6 +71,7 @@ class BackupAndRestore(Callback):
         self.delete_checkpoint = delete_checkpoint
         self._position: Any = None
         self._batches = 0
+        self._alarm: str | None = None
 
     @property
     def path(self) -> str:
@@ -93,10 +99,34 @@ class BackupAndRestore(Callback):
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a backup when it is time."""
         self._batches += 1
-        if self.save_freq == "epoch" or self._position.batch_size is None:
+        if self._position.batch_size is None:
             return
-        if self._batches % int(self.save_freq) == 0:
+        alarm, before = getattr(get_strategy(), "alarm", None), self._alarm
+        self._alarm = alarm
+        is_due = self.save_freq != "epoch" and self._batches % int(self.save_freq) == 0
+        if is_due or alarm not in (None, before):
             self._save()
+
+    def progress(self, seen: int, values: Mapping[str, Any]) -> None:
+        """Make a backup at once when the strategy fears for the whole training."""
+        alarm = getattr(get_strategy(), "alarm", None)
+        if alarm != self._alarm:
+            self._alarm = alarm
+            if alarm is not None and self._position.batch_size is not None:
+                _LOG.warning("%s: making a backup of the training now", alarm)
+                self._save_within()
+
+    def _save_within(self) -> None:
+        """Make a backup in the midst of an epoch that runs without batch hooks."""
+        position = self._position
+        run, before = position.run, (position.batch, position.sums)
+        if hasattr(run, "hold"):
+            run.hold()
+        position.batch = run.steps_done
+        position.sums = [mean * run.samples_done for mean in run.means()]
+        if run.steps_done:
+            self._save()
+        position.batch, position.sums = before
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Delete the backup, unless it is to be kept."""

@@ -77,6 +77,7 @@ class FitPosition:
         program: the training step.
         callbacks: all callbacks of the run.
         stopped: whether training ends before its last epoch.
+        run: the pass that is under way.
     """
 
     epoch: int
@@ -87,6 +88,7 @@ class FitPosition:
     order: np.ndarray | None = None
     batch_size: int | None = None
     stopped: bool = False
+    run: Any = None
 
 
 _added: list[Callable[[], Sequence[Any]]] = []
@@ -177,7 +179,7 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
         if position.batch == 0:
             position.order = _shuffled(position.order, plan)
             position.sums = [0.0] * len(plan.names)
-        run = _start(strategy, plan, position)
+        run = position.run = _start(strategy, plan, position)
         watched = callbacks.watches_loss()
         if every_batch or position.batch or (watched and not hasattr(run, "watch")):
             _run_with_hooks(run, plan, position, callbacks)

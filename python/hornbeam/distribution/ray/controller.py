@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import (
 from ...errors import NoClusterError, WorkersLostError
 from ..parallel import DataParallel
 from .coordinator import Coordinator
+from .head import HeadWatch
 from .losses import Losses
 from .orders import Order, Progress, Settings, Task
 from .worker import HornbeamWorker
@@ -104,7 +105,9 @@ class Crew:
             "events": [],
         }
         self._places: dict[str, int] = {}
+        self.head = HeadWatch(ray.get_runtime_context().gcs_address)
         node = ray.get_runtime_context().get_node_id()
+        # Nowhere else: whoever cuts off its host must not cut the driver off from it.
         here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         minimum, maximum = distribution.minimum, distribution.maximum
         options = {
@@ -224,7 +227,7 @@ class Crew:
             if name in self._status["fenced"]:
                 self.losses.note(name, self.members[name].handle, self._status["fenced"][name])
                 self._discard(name)
-        while len(self.members) < self.distribution.maximum:
+        while len(self.members) < self.distribution.maximum and self.head.answers():
             self._spawn()
         if verdict := self.losses.verdict():
             raise WorkersLostError(verdict)
@@ -435,6 +438,7 @@ class Crew:
 
     def close(self) -> None:
         """End all workers."""
+        self.head.close()
         if not ray.is_initialized():
             return
         with contextlib.suppress(Exception):

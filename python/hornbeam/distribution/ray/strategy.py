@@ -124,6 +124,11 @@ class RayStrategy:
                     self.close_open()
                     self.fetch()
 
+    @property
+    def alarm(self) -> str | None:
+        """What threatens the whole training, or None."""
+        return "the cluster's head does not answer" if self.crew.head.is_lost else None
+
     def step_samples(self, samples: int) -> int:
         """Return the samples of the latest step: all are given here."""
         return samples
@@ -310,9 +315,16 @@ class TrainingRun:
         samples = np.arange(self._count) if self._samples is None else np.array(self._samples)
         return ray.put(samples[self._steps_before * self._batch_size :])
 
+    def hold(self) -> None:
+        """Stand still between two steps, with the weights here; `run` goes on with the rest."""
+        if self._number and not (self._now.finished and self.steps_done == self.steps):
+            self._split()
+        self._strategy.fetch()
+
     def _split(self) -> None:
-        self._sums_before = [mean * self.samples_done for mean in self.means()]
+        """Let the rest of the pass be another order."""
         self.close()
+        self._sums_before = [mean * self.samples_done for mean in self.means()]
         self._steps_before, self._samples_before = self.steps_done, self.samples_done
         self._now, self._number = Progress(finished=False), 0
 
