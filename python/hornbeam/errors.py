@@ -59,3 +59,7 @@ class WorkersLostError(HornbeamError, RuntimeError):
 
 class BackupError(HornbeamError, ValueError):
     """A backup is damaged, or one of something else than what is trained."""
+
+
+class SupersededError(HornbeamError, RuntimeError):
+    """Another run has taken over what this one was writing."""

@@ -36,11 +36,11 @@ def undisturbed():
             yield fit(one)
 
 
-def train(undisturbed, distribution, script):
+def train(undisturbed, distribution, script, **options):
     """Train with a script of disturbances to its end, and compare the bits; return the events."""
     members = Members(distribution)
     acting = Script(script(members), members.crew)
-    result = fit(distribution, [acting])
+    result = fit(distribution, [acting], **options)
     assert acting.ended
     assert_same(result, undisturbed)
     return distribution.generations()
@@ -133,7 +133,8 @@ class Slowed:
             time.sleep(0.02 * self.share)
 
 
-def test_a_straggler_gives_shards_away(undisturbed):
+@pytest.mark.usefixtures("undisturbed")
+def test_a_straggler_gives_shards_away():
     slow = {}
 
     def script(members):
@@ -147,10 +148,13 @@ def test_a_straggler_gives_shards_away(undisturbed):
         assert shards() == 2
         with Slowed(slow[name]):
             yield lambda: shards() < 2
-        yield lambda: True
 
+    # Epochs of some seconds: what is slow has to show for a while.
+    longer = {"batch_size": 4}
+    with DataParallel(1, shards=SHARDS) as one:
+        whole = fit(one, **longer)
     with DataParallel(2, shards=SHARDS) as two:
-        events = train(undisturbed, two, script)
+        events = train(whole, two, script, **longer)
     assert not any(event["lost"] for event in events)
     assert any(event["shards"] != [2, 2] for event in events)
 

@@ -80,7 +80,7 @@ def main():
         callbacks = [Interrupted(orders, task.get("wait_at"), task.get("die_at"))]
     initial_epoch = 0
     if task["workers"]:
-        listener = K.Listener("127.0.0.1", (0, 0), b"token")
+        listener = K.Listener("127.0.0.1", (0, 0), task.get("token", "token").encode())
         tell(address=listener.address)
         rank, generation, members = membership(orders)
         group = K.Group.connect(listener, "test", rank, members, generation)

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import pickle
+import uuid
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +19,14 @@ import numpy as np
 
 from .. import backend as K
 from ..engine.strategy import get_strategy
-from ..errors import BackupError
+from ..errors import BackupError, SupersededError
 from .base import Callback
 
 _FORMAT = "hornbeam backup 1"
 # Behind the pickled state, with its digest behind it: a reader of pickles does not look there.
 _SEAL = b"hornbeam digest:"
+# Before the seal, with the name of the run that owns the backup behind it.
+_OWNER = b"hornbeam owner:"
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,6 +50,8 @@ class BackupAndRestore(Callback):
 
     Raises:
         ValueError: when an argument makes no sense.
+        SupersededError: in training, when another run has gone on from the backup meanwhile, as
+            when this one had stood still and was taken for dead. It leaves the backup alone.
         BackupError: when training begins with a backup that is damaged or of another model.
     """
 
@@ -72,6 +77,7 @@ class BackupAndRestore(Callback):
         self._position: Any = None
         self._batches = 0
         self._alarm: str | None = None
+        self._owner = ""
 
     @property
     def path(self) -> str:
@@ -89,8 +95,11 @@ class BackupAndRestore(Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Go on from the backup, if there is one."""
         self._batches = 0
+        self._owner = uuid.uuid4().hex
         if os.path.exists(self.path):
-            self._restore(_read(self.path))
+            state = _read(self.path)
+            self._restore(state)
+            self._write(state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a backup."""
@@ -130,6 +139,7 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Delete the backup, unless it is to be kept."""
+        self._check_owner()
         if self.delete_checkpoint and os.path.exists(self.path):
             os.unlink(self.path)
             if not os.listdir(self.backup_dir):
@@ -151,9 +161,21 @@ class BackupAndRestore(Callback):
             "random": np.random.get_state(),
             "callbacks": [(type(c).__name__, _plain_state(c)) for c in position.callbacks],
         }
+        self._check_owner()
+        self._write(state)
+
+    def _write(self, state: dict[str, Any]) -> None:
         os.makedirs(self.backup_dir, exist_ok=True)
-        body = pickle.dumps(state, protocol=5)
+        body = pickle.dumps(state, protocol=5) + _OWNER + self._owner.encode()
         write_atomically(self.path, body + _SEAL + _digest(body))
+
+    def _check_owner(self) -> None:
+        """Stop a run that others have replaced before it writes over what is theirs."""
+        if os.path.exists(self.path) and _owner(self.path) != self._owner:
+            raise SupersededError(
+                f"{self.path} belongs to another run, which has gone on from it: this one must "
+                "end. If there is none, each `fit` needs a folder of its own."
+            )
 
     def _restore(self, state: dict[str, Any]) -> None:
         position = self._position
@@ -245,6 +267,15 @@ def _read(path: str) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise BackupError(f"{path} is no backup that this version can read")
     return state
+
+
+def _owner(path: str) -> str | None:
+    """Return the run that owns a backup; None where that cannot be told."""
+    with open(path, "rb") as f:
+        f.seek(max(0, os.path.getsize(path) - 256))
+        body, _, _ = f.read().rpartition(_SEAL)
+    _, mark, name = body.rpartition(_OWNER)
+    return name.decode(errors="replace") if mark else None
 
 
 def _digest(data: bytes) -> bytes:

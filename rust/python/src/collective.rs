@@ -366,6 +366,10 @@ impl PyGroup {
         let received: u64 = stats.peers.iter().map(|p| p.bytes_received).sum();
         dict.set_item("bytes_sent", sent)?;
         dict.set_item("bytes_received", received)?;
+        let sent: u64 = stats.peers.iter().map(|p| p.frames_sent).sum();
+        let received: u64 = stats.peers.iter().map(|p| p.frames_received).sum();
+        dict.set_item("frames_sent", sent)?;
+        dict.set_item("frames_received", received)?;
         Ok(dict)
     }
 }

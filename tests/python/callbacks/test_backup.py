@@ -11,6 +11,7 @@ from hornbeam.callbacks import (
     EarlyStopping,
     ReduceLROnPlateau,
 )
+from hornbeam.errors import SupersededError
 from hornbeam.layers import BatchNormalization, Dense, Dropout
 from hornbeam.models import Sequential
 
@@ -156,3 +157,25 @@ def test_what_does_not_fit_is_refused(tmp_path):
             BackupAndRestore(tmp_path, save_freq=wrong)
     with pytest.raises(ValueError, match="backup_dir"):
         BackupAndRestore("")
+
+
+def test_a_run_that_was_replaced_leaves_the_backup_alone(tmp_path):
+    """It had stood still, was taken for dead, and another has gone on from its backup."""
+
+    class Replaced(Callback):
+        def __init__(self, epoch):
+            super().__init__()
+            # A plain attribute would come back with the backup.
+            self.at = lambda: epoch
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.at():
+                again, backup = build(), BackupAndRestore(tmp_path, delete_checkpoint=False)
+                again.fit(X, Y, epochs=5, verbose=0, callbacks=[backup, Replaced(None)])
+                kept.append((tmp_path / "fit.backup").read_bytes())
+
+    kept = []
+    with pytest.raises(SupersededError, match="belongs to another run"):
+        callbacks = [BackupAndRestore(tmp_path), Replaced(3)]
+        build().fit(X, Y, epochs=5, verbose=0, callbacks=callbacks)
+    assert [(tmp_path / "fit.backup").read_bytes()] == kept
