@@ -148,6 +148,7 @@ class Backup(BackupAndRestore):
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
         """Make the last backup within an epoch, and hear of machines that go."""
+        super().progress(seen, values)
         self._departures.found()
         position = self._position
         here = isinstance(get_strategy(), LocalStrategy) and position.batch_size is not None

@@ -227,8 +227,11 @@ class Crew:
             if name in self._status["fenced"]:
                 self.losses.note(name, self.members[name].handle, self._status["fenced"][name])
                 self._discard(name)
-        while len(self.members) < self.distribution.maximum and self.head.answers():
-            self._spawn()
+        # Without the head nothing starts, and asking for it would wait.
+        missing = self.distribution.maximum - len(self.members)
+        if missing and not self.head.is_lost and self.head.answers():
+            for _ in range(missing):
+                self._spawn()
         if verdict := self.losses.verdict():
             raise WorkersLostError(verdict)
         if self._status["failure"]:
