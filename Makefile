@@ -120,6 +120,7 @@ bench-ray: $(VENV)/.built $(VENV)/.ray ## Time from fit to its first step on Ray
 
 bench-scaling: $(VENV)/.built ## Time workers of one thread against one process of as many threads
 	$(BIN)/python tests/bench/scaling.py $(BENCH_ARGS)
+
 bench-recovery: $(VENV)/.built $(VENV)/.ray ## Time how long training stands still when a worker is lost
 	$(BIN)/python tests/bench/recovery.py
 
