@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import signal
 import socket
 import struct
 import time
@@ -126,14 +127,20 @@ def test_strangers_are_refused_and_logged_and_disturb_nobody(tmp_path):
 def test_a_worker_with_another_token_is_refused(tmp_path):
     expected, _ = train(tmp_path, "mlp", 1)
     with Job(tmp_path, "mlp", SHARDS) as job:
-        first, second = job.launch(), job.launch()
+        first, second, third = (job.launch() for _ in range(3))
         stranger = job.launch(token="another")
-        # It is told of the members all the same, and dials them; then they form their group.
+        # The group waits for one of its members, and hears the stranger meanwhile.
+        third.signal(signal.SIGSTOP)
+        job.begin([first, second, third])
         members = [(stranger.address, 0, 1), (first.address, 1, 2), (second.address, 2, 4)]
         stranger.say(rank=0, generation=1, members=members)
-        time.sleep(0.2)
-        job.form([first, second])
-        assert finish([first, second]) == expected
+        # By then it has been hung up on so often that it knows why.
+        with pytest.raises(EOFError, match="token"):
+            stranger.hear()
+        third.signal(signal.SIGCONT)
+        for worker in (first, second, third):
+            assert worker.hear() == {"formed": 1}
+        assert finish([first, second, third]) == expected
         for worker in (first, second):
             assert "it could not prove that it knows the token" in worker.log.read_text()
 
