@@ -276,3 +276,25 @@ def test_an_error_that_no_worker_should_have_is_told():
         assert (await c.status())["failure"] == "worker 0: KeyError: 'x'"
 
     asyncio.run(scenario())
+
+
+def test_the_last_who_knew_the_state_dies_while_another_copies_it():
+    async def scenario():
+        c = coordinator(start=1)
+        crew = Crew(c, ["0"])
+        await crew.enter()
+        await crew.formed("0")
+        await c.renew("0", Report(1, 10, 1.0, order=3))
+        crew.names = ["1"]
+        await crew.enter()
+        await crew.formed("1", "0")
+        crew.dead.add("0")
+        crew.come("1", 2, suspect="0")
+        assert (await crew.formed("1"))[0][0] == 3
+        assert (await c.status())["losses_of_all"] == 0
+        # The newcomer is a member of long standing, and knows nothing.
+        await c.renew("1", Report(3, 0, 0.0, order=0))
+        await asyncio.sleep(0.8)
+        assert (await c.status())["losses_of_all"] == 1
+
+    asyncio.run(scenario())

@@ -31,11 +31,13 @@ class Report:
         generation: the generation's number.
         steps: steps that it has run in it.
         seconds: how long it has computed in them.
+        order: the driver's order that it is at; 0 while it knows no state.
     """
 
     generation: int
     steps: int
     seconds: float
+    order: int = 0
 
 
 def cheapest_counts(shards: int, costs: Sequence[float]) -> list[int]:

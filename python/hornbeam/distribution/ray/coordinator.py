@@ -73,6 +73,11 @@ class Coordinator:
         self._problem: str | None = None
         self._failure: str | None = None
         self._losses_of_all = 0
+        # Whether some worker has ever known a state, who knows none, and the generation in which
+        # that was last told.
+        self._had_state = False
+        self._ignorant: dict[str, int] = {}
+        self._lost_in = 0
         # One that was started anew knows nothing until the driver has told it.
         self._knows = asyncio.Event()
         if not _is_restarted():
@@ -102,6 +107,7 @@ class Coordinator:
         self._fenced = dict(status["fenced"])
         self._events = list(status["events"])
         self._losses_of_all = status["losses_of_all"]
+        self._had_state = status["generation"] > 0
         # Workers that are members by now and are not among these come when the others do.
         known = [n for n in status["members"] if n in self._handles]
         self._members = [n for n in known if n not in self._fenced]
@@ -157,6 +163,10 @@ class Coordinator:
             self._watching = asyncio.ensure_future(self._watch())
         self._seen[name] = time.monotonic()
         if report is not None and report.generation == self._generation:
+            self._had_state |= report.order > 0
+            self._ignorant.pop(name, None)
+            if report.order == 0:
+                self._ignorant[name] = report.generation
             self._balance.report(name, report)
         return name not in self._fenced
 
@@ -195,6 +205,11 @@ class Coordinator:
                 self._fence(name, "its lease has run out")
             if self._forming is not None and not self._forming.done() or not self._members:
                 continue
+            # The last who knew the state may have died while others copied it.
+            nobody = all(self._ignorant.get(n) == self._generation for n in self._members)
+            if self._had_state and nobody and self._lost_in < self._generation:
+                self._losses_of_all += 1
+                self._lost_in = self._generation
             if any(n in self._fenced for n in self._members) or self._balance.is_due(
                 self._members, self._shards
             ):
@@ -269,6 +284,7 @@ class Coordinator:
         lost = [n for n in self._members if n not in members]
         if self._generation > 0 and not kept:
             self._losses_of_all += 1
+            self._lost_in = self._generation + 1
         self._generation += 1
         self._members, self._suspects = members, set()
         self._counts = self._balance.counts(members, self._shards)

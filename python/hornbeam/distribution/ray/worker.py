@@ -517,4 +517,4 @@ class HornbeamWorker:
     def _report(self) -> Report:
         """Return what it has done in the present generation."""
         with self._changed:
-            return Report(self._generation, *self._worked)
+            return Report(self._generation, *self._worked, self._number)
