@@ -138,12 +138,16 @@ def prepare_callbacks(
     for callback in result:
         callback.validation_data = validation_data
     result.set_model(getattr(model, "callback_model", None) or model)
-    if not getattr(get_strategy(), "shows_progress", True):
-        # Another process of the group shows what is the same here.
+    if not shows_progress():
         params = {**params, "verbose": 0}
     result.set_params(params)
     model.stop_training = False
     return result
+
+
+def shows_progress() -> bool:
+    """Tell whether this process shows progress; of a group, one shows what is the same in all."""
+    return getattr(get_strategy(), "shows_progress", True)
 
 
 def _given_callbacks(callbacks: Any) -> list[Any]:

@@ -161,6 +161,9 @@ class Model(CompiledModel):
         validate = None
         if validation is not None:
             validate = self._validator(*validation, batch_size=batch_size)
+            if verbose and loop.shows_progress():
+                held_out = len((validation[0] or validation[1])[0])
+                print(f"Train on {count} samples, validate on {held_out} samples")
         names = list(self.metrics_names)
         params = {
             "batch_size": batch_size,

@@ -474,6 +474,7 @@ def test_progress_bar(capsys):
     model = classifier()
     model.fit(X, ONE_HOT, epochs=2, validation_split=0.2, verbose=1)
     out = capsys.readouterr().out
+    assert out.startswith("Train on 40 samples, validate on 10 samples\nEpoch 1/2\n")
     assert "Epoch 2/2" in out and "40/40" in out and "val_acc" in out
     model.fit(X, ONE_HOT, epochs=1, verbose=2)
     assert capsys.readouterr().out.count("\n") == 2
