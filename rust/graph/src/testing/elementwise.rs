@@ -4,6 +4,15 @@ use super::{Array, indices, moving};
 use crate::dtype::DType;
 use crate::op::{BinaryOp, FusedOp, FusedRegion, ReduceOver, UnaryOp};
 
+/// The larger number, NaN if one of them is: Rust's own `max` drops it, kernels and NumPy do not.
+pub(super) fn max(x: f64, y: f64) -> f64 {
+    if x.is_nan() || y.is_nan() {
+        f64::NAN
+    } else {
+        x.max(y)
+    }
+}
+
 pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
     let truth = |b: bool| f64::from(u8::from(b));
     match op {
@@ -24,8 +33,8 @@ pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
         UnaryOp::Tan => x.tan(),
         UnaryOp::Tanh => x.tanh(),
         UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        UnaryOp::Relu => x.max(0.0),
-        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        UnaryOp::Relu => max(x, 0.0),
+        UnaryOp::Softplus => max(x, 0.0) + (-x.abs()).exp().ln_1p(),
         UnaryOp::Erf => erf(x),
         UnaryOp::Floor => x.floor(),
         UnaryOp::Ceil => x.ceil(),
@@ -58,8 +67,8 @@ pub(super) fn binary(op: BinaryOp, x: f64, y: f64, dtype: DType) -> f64 {
         BinaryOp::Mod if !dtype.is_float() && y == 0.0 => 0.0,
         BinaryOp::Mod => x - y * (x / y).floor(),
         BinaryOp::Pow => x.powf(y),
-        BinaryOp::Max => x.max(y),
-        BinaryOp::Min => x.min(y),
+        BinaryOp::Max => max(x, y),
+        BinaryOp::Min => -max(-x, -y),
         BinaryOp::Eq => truth(x == y),
         BinaryOp::Ne => truth(x != y),
         BinaryOp::Lt => truth(x < y),

@@ -22,8 +22,11 @@ pub(super) fn reduce(op: ReduceOp, x: &Array, axes: &[usize]) -> Vec<f64> {
         ReduceOp::Sum => g.iter().sum(),
         ReduceOp::Mean => g.iter().sum::<f64>() / g.len() as f64,
         ReduceOp::Prod => g.iter().product(),
-        ReduceOp::Max => g.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        ReduceOp::Min => g.iter().copied().fold(f64::INFINITY, f64::min),
+        ReduceOp::Max => g.iter().copied().fold(f64::NEG_INFINITY, elementwise::max),
+        ReduceOp::Min => -g
+            .iter()
+            .map(|v| -v)
+            .fold(f64::NEG_INFINITY, elementwise::max),
         ReduceOp::Any => f64::from(u8::from(g.iter().any(|&v| v != 0.0))),
         ReduceOp::All => f64::from(u8::from(g.iter().all(|&v| v != 0.0))),
     };
