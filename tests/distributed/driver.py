@@ -1,7 +1,8 @@
 """A driver in a process of its own, for tests that lose it or its host.
 
 Prints where the training stands each time it looks: `at EPOCH SAMPLES SECONDS` by the machine's
-monotonic clock, and `saved EPOCH` when a checkpoint was written; then saves weights and history.
+monotonic clock, `holds EPOCH` when it waits for the loss of the cluster's head, and
+`saved EPOCH BATCH` when a checkpoint was written; then saves weights and history.
 """
 
 import argparse
@@ -19,14 +20,23 @@ from hornbeam.engine import loop
 
 
 class Tell(Callback):
-    """Prints."""
+    """Prints.
+
+    Args:
+        begin: called with the epoch that begins.
+    """
 
     reads_weights = False
     runs_last = True
     epoch = -1
 
+    def __init__(self, begin):
+        super().__init__()
+        self.begin = begin
+
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+        self.begin(epoch)
 
     def progress(self, seen, values):
         print("at", self.epoch, seen, time.monotonic(), flush=True)
@@ -51,18 +61,27 @@ def main():
     parser.add_argument("--backup")
     parser.add_argument("--result")
     parser.add_argument("--wait-for", type=int, default=1)
+    parser.add_argument("--hold", type=int)
     options = parser.parse_args()
     loop.INTERVAL = 0.01
-    callbacks = [Tell()]
     ray.init(options.address, _node_ip_address=options.node, logging_level="error")
-    if options.backup:
-        callbacks.append(Backup(options.backup))
     with DataParallel(tuple(options.workers), shards=SHARDS) as workers:
         members = scenario.Members(workers)
         while members.count() < options.wait_for:
             members.crew.look(force=True)
             time.sleep(0.05)
         print("members", json.dumps(members.look()), flush=True)
+
+        def begin(epoch):
+            # Not an attribute of the callback: a checkpoint would give it to the next driver.
+            if epoch == options.hold:
+                print("holds", epoch, flush=True)
+                while not members.crew.head.is_lost:
+                    time.sleep(0.05)
+
+        callbacks = [Tell(begin)]
+        if options.backup:
+            callbacks.append(Backup(options.backup))
         model, history = scenario.fit(
             workers, callbacks, epochs=options.epochs, batch_size=options.batch_size
         )

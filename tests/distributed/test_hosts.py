@@ -50,14 +50,14 @@ def test_the_head_is_lost(tmp_path):
     reason = hosts.missing()
     if reason:
         pytest.skip(reason)
-    # Epochs of some seconds, so that the loss is noticed within one.
+    # Steps so small that the driver looks at the head many times within an epoch.
     settings = {"epochs": 4, "batch_size": 4}
     backup = tmp_path / "backup"
     with hosts.cluster(2) as (head, other):
         driver = other.drive(
-            tmp_path / "lost.npz", workers=(1, 2), wait_for=2, backup=backup, **settings
+            tmp_path / "lost.npz", workers=(1, 2), wait_for=2, hold=1, backup=backup, **settings
         )
-        driver.until(1, 10_000)
+        driver.until_said("holds")
         head.kill()
         while driver.until_said("saved").split()[1] == "0":
             pass
