@@ -238,7 +238,9 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
     assert kept.stat().st_mtime_ns > before, "no checkpoint was made for the worker that leaves"
     assert job.prints("is about to go; letting it go with a checkpoint"), job.log()
     assert seconds + leave(workers[1]) < grace
-    assert namespaces.wait_until(lambda: metric(head, "lost_workers_total") == 1), job.log()
+    assert namespaces.wait_until(lambda: metric(head, "lost_workers_total") == 1), (
+        f"{metric(head, 'lost_workers_total')} workers counted as lost: {job.log()}"
+    )
     assert job.runs(), f"the job did not outlive its worker: {job.log()}"
     assert namespaces.wait_until(lambda: not dashboard_metrics() - reported(cluster)), (
         dashboard_metrics() - reported(cluster)
