@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::buffer::{Buffer, Dtype, Pool, Scratch};
 use crate::frame::{Header, Kind};
 use crate::operation::{
-    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Source, changed, expect,
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Refusal, Source, expect,
 };
 use crate::shared::{self, Remote};
 use crate::topology::{Piece, Topology};
@@ -170,7 +170,7 @@ impl AllReduce {
         mut subtree: Subtree,
         mut place: Place,
         pool: &mut Pool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         self.progress[piece].covered += subtree.span();
         while let Some(at) = self.progress[piece]
             .sums
@@ -197,7 +197,7 @@ impl AllReduce {
         left: Place,
         right: Place,
         pool: &mut Pool,
-    ) -> Result<Place, String> {
+    ) -> Result<Place, Refusal> {
         // A partial that is still to be sent must not be overwritten.
         let keep = self.progress[piece].unsent > 0;
         let (mut target, other, target_is_left) = match (left, right) {
@@ -249,7 +249,7 @@ impl AllReduce {
     }
 
     /// Hands a piece on once all that this rank joins for it is here.
-    fn advance(&mut self, piece: usize, context: &mut Context<'_>) -> Result<(), String> {
+    fn advance(&mut self, piece: usize, context: &mut Context<'_>) -> Result<(), Refusal> {
         let progress = &self.progress[piece];
         if progress.finished || !self.collects(piece) {
             return Ok(());
@@ -271,7 +271,7 @@ impl AllReduce {
     }
 
     /// Moves a finished piece's sum into the first run of the data.
-    fn put_in_place(&mut self, piece: usize, pool: &mut Pool) -> Result<(), String> {
+    fn put_in_place(&mut self, piece: usize, pool: &mut Pool) -> Result<(), Refusal> {
         let (_, place) = self.progress[piece]
             .sums
             .pop()
@@ -293,9 +293,9 @@ impl AllReduce {
     }
 
     /// Copies another rank's data to a place in this rank's.
-    fn copy_in(&mut self, target: Range<usize>, remote: &Remote) -> Result<(), String> {
+    fn copy_in(&mut self, target: Range<usize>, remote: &Remote) -> Result<(), Refusal> {
         self.data.bytes_mut()[target].copy_from_slice(remote.bytes());
-        remote.is_valid().then_some(()).ok_or_else(changed)
+        remote.is_valid().then_some(()).ok_or(Refusal::TakenBack)
     }
 
     /// Marks a piece as finished and sends its sum to those who get it from this rank.
@@ -371,14 +371,14 @@ impl AllReduce {
 }
 
 /// Lets go of a sum that has been read.
-fn release(place: Place, pool: &mut Pool) -> Result<(), String> {
+fn release(place: Place, pool: &mut Pool) -> Result<(), Refusal> {
     match place {
         Place::Local(_) => Ok(()),
         Place::Scratch(scratch) => {
             pool.give(scratch);
             Ok(())
         }
-        Place::Remote(remote) => remote.is_valid().then_some(()).ok_or_else(changed),
+        Place::Remote(remote) => remote.is_valid().then_some(()).ok_or(Refusal::TakenBack),
     }
 }
 
@@ -463,12 +463,12 @@ impl Operation for AllReduce {
         header: &Header,
         payload: Payload,
         context: &mut Context<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let piece = header.piece as usize;
         if let Payload::Remote(remote) = &payload
             && !remote.is_aligned(self.dtype.size())
         {
-            return Err("it referred to memory that is not aligned".into());
+            return Err(String::from("it referred to memory that is not aligned").into());
         }
         if header.kind == Kind::Receipt {
             self.unconfirmed[from] = false;

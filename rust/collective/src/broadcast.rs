@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::buffer::Buffer;
 use crate::frame::{Header, Kind};
 use crate::operation::{
-    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Source, expect,
+    BULK_BYTES, Context, Item, Label, Landing, Operation, Output, Payload, Refusal, Source, expect,
     unexpected,
 };
 use crate::topology::Topology;
@@ -143,7 +143,7 @@ impl Operation for Broadcast {
         header: &Header,
         payload: Payload,
         context: &mut Context<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let piece = header.piece as usize;
         match payload {
             Payload::InPlace => {}

@@ -11,7 +11,7 @@ use crate::error::{Error, Loss, Peer, Result};
 use crate::fault::{Fault, FaultPlan};
 use crate::frame::{Kind, OpKey};
 use crate::link::Link;
-use crate::operation::Operation;
+use crate::operation::{Operation, Refusal};
 use crate::stats::PeerStats;
 use crate::wake::Want;
 use crate::work::Work;
@@ -91,7 +91,13 @@ impl Core {
         if self.is_frozen(Instant::now()) {
             return vec![Want::Nothing; self.links.len()];
         }
-        self.links.iter().map(Link::want).collect()
+        let is_asking = self.failure.is_none() && self.links.iter().any(Link::is_void);
+        let want = |link: &Link| match (is_asking, link.is_void()) {
+            (false, _) => link.want(),
+            (true, true) => Want::Read,
+            (true, false) => Want::Nothing,
+        };
+        self.links.iter().map(want).collect()
     }
 
     pub(crate) fn stats(&self) -> Vec<PeerStats> {
@@ -120,11 +126,18 @@ impl Core {
             ))
         })?;
         self.inject_faults();
-        if let Err((from, what)) = self.work.start(key, operation) {
+        let started = self.work.start(key, operation);
+        if let Err((from, Refusal::Contradiction(what))) = started {
             self.fail(Error::Mismatch {
                 peer: self.members[from],
                 what,
             });
+        } else if let Err((from, Refusal::TakenBack)) = started {
+            let now = Instant::now();
+            let mut links = self.links.iter_mut();
+            if let Some(link) = links.find(|link| link.peer.rank as usize == from) {
+                link.make_void(now);
+            }
         } else if let Some(leaver) = self.missed_leaver() {
             self.fail(leaver);
         }
@@ -160,7 +173,11 @@ impl Core {
             }
             return moved;
         }
-        match self.move_data(readable, now) {
+        let moved = match self.links.iter().position(Link::is_void) {
+            Some(at) => self.ask_why(at, now),
+            None => self.move_data(readable, now),
+        };
+        match moved {
             Ok(moved) => moved,
             Err(error) => {
                 self.fail(error);
@@ -175,6 +192,9 @@ impl Core {
         for (at, link) in links.iter_mut().enumerate() {
             if readable.is_none_or(|readable| readable[at]) || link.has_staged() {
                 moved |= link.read(work, now)?;
+                if link.is_void() {
+                    return Ok(true);
+                }
             }
         }
         if !self.work.outbox.is_empty() {
@@ -183,6 +203,19 @@ impl Core {
         }
         self.tick(now)?;
         Ok(moved)
+    }
+
+    /// Reads the reason of a peer that has taken back memory. It has given the generation up, since
+    /// another has failed it or died, and its word of that comes right behind; who would blame it
+    /// for the memory would blame the wrong one. An operation here has read from that memory, so
+    /// nothing else moves.
+    fn ask_why(&mut self, at: usize, now: Instant) -> Result<bool> {
+        let Core { links, work, .. } = self;
+        let moved = links[at].read(work, now)?;
+        match links[at].unexplained(now, self.timeouts.silence / 2) {
+            Some(error) => Err(error),
+            None => Ok(moved),
+        }
     }
 
     fn write(&mut self, now: Instant) -> Result<bool> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::frame::{Header, Kind};
 use crate::operation::{
-    Context, Item, Label, Landing, Operation, Output, Payload, Source, unexpected,
+    Context, Item, Label, Landing, Operation, Output, Payload, Refusal, Source, unexpected,
 };
 use crate::topology::Topology;
 
@@ -116,7 +116,7 @@ impl Operation for Gather {
         header: &Header,
         payload: Payload,
         context: &mut Context<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let known = &mut self.contributions[from];
         match payload {
             Payload::Block(payload) => {

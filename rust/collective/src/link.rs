@@ -93,6 +93,9 @@ pub(crate) struct Link {
     /// already.
     is_held: bool,
     local: local::Local,
+    /// Since when it is known that the peer has taken back memory that it had referred to. From
+    /// then on only its reason counts.
+    void_since: Option<Instant>,
     pub(crate) last_sent: Instant,
     pub(crate) last_heard: Instant,
     /// The peer has said goodbye.
@@ -128,6 +131,7 @@ impl Link {
             incoming: None,
             is_held: false,
             local: local::Local::new(refer_bytes),
+            void_since: None,
             last_sent: now,
             last_heard: now,
             has_left: false,
@@ -297,6 +301,26 @@ impl Link {
     /// Whether one of the two has said goodbye, so that the connection may end in any way.
     fn is_parting(&self) -> bool {
         self.has_left || self.is_leaving
+    }
+
+    /// Notes that the peer has taken back memory that it had referred to.
+    pub(crate) fn make_void(&mut self, now: Instant) {
+        self.void_since.get_or_insert(now);
+    }
+
+    pub(crate) fn is_void(&self) -> bool {
+        self.void_since.is_some()
+    }
+
+    /// The error for a peer that has taken back memory and does not say why within `patience`.
+    pub(crate) fn unexplained(&self, now: Instant, patience: Duration) -> Option<Error> {
+        let is_due = |since| self.is_over || now.saturating_duration_since(since) > patience;
+        self.void_since
+            .is_some_and(is_due)
+            .then(|| Error::PeerAborted {
+                peer: self.peer,
+                reason: "it took back memory that it had referred to and did not say why".into(),
+            })
     }
 
     /// How long it is quiet already.

@@ -65,17 +65,28 @@ pub(crate) enum Payload {
     Remote(Remote),
 }
 
-/// The error for a peer whose memory was not what its frame referred to any more.
-pub(crate) fn changed() -> String {
-    "it took back memory that it had referred to".into()
+/// Why a frame that has arrived whole was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It contradicts this rank's own call, in these words.
+    Contradiction(String),
+    /// Its sender has taken back the memory that it referred to, as it does when its generation has
+    /// failed. What this rank has read of it may be anything.
+    TakenBack,
 }
 
-/// The error for a peer that refers to memory where it has to send data.
-pub(crate) fn unexpected(header: &Header) -> String {
-    format!(
+impl From<String> for Refusal {
+    fn from(what: String) -> Self {
+        Refusal::Contradiction(what)
+    }
+}
+
+/// The refusal of a peer that refers to memory where it has to send data.
+pub(crate) fn unexpected(header: &Header) -> Refusal {
+    Refusal::Contradiction(format!(
         "it did not send the {:?} data that it announced",
         header.kind
-    )
+    ))
 }
 
 /// Where a frame's payload is to be put while it arrives.
@@ -135,14 +146,15 @@ pub(crate) trait Operation: Send {
     /// The bytes named by [`Landing::InPlace`].
     fn landing(&mut self, bytes: Range<usize>) -> &mut [u8];
 
-    /// Takes a frame that has arrived whole, or says what is wrong with it.
+    /// Takes a frame that has arrived whole, or says why not; nothing may be asked of the operation
+    /// after a refusal.
     fn receive(
         &mut self,
         from: usize,
         header: &Header,
         payload: Payload,
         context: &mut Context<'_>,
-    ) -> Result<(), String>;
+    ) -> Result<(), Refusal>;
 
     /// The label and the bytes of something queued earlier.
     fn outgoing(&self, item: &Item) -> (Label, &[u8]);

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::buffer::Pool;
 use crate::frame::{Header, OpKey};
-use crate::operation::{Context, Item, Label, Landing, Operation, Output, Payload};
+use crate::operation::{Context, Item, Label, Landing, Operation, Output, Payload, Refusal};
 
 enum Entry {
     /// Frames, with their senders, for an operation that has not been started here.
@@ -64,13 +64,13 @@ impl Work {
         is_free.then_some(OpKey { bucket, sequence })
     }
 
-    /// Starts an operation and hands it what came early. A frame that contradicts it is returned
-    /// with its sender.
+    /// Starts an operation and hands it what came early. The sender of a frame that it refuses is
+    /// returned with the reason.
     pub(crate) fn start(
         &mut self,
         key: OpKey,
         operation: Box<dyn Operation>,
-    ) -> Result<(), (usize, String)> {
+    ) -> Result<(), (usize, Refusal)> {
         *self.sequences.entry(key.bucket).or_default() += 1;
         self.started += 1;
         let early = match self.table.insert(key, Entry::Active(operation)) {
@@ -84,8 +84,8 @@ impl Work {
                 op.accept(from, &header)?;
                 op.receive(from, &header, payload, context)
             });
-            if let Some(Err(what)) = taken {
-                return Err((from, what));
+            if let Some(Err(refusal)) = taken {
+                return Err((from, refusal));
             }
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Work {
         from: usize,
         header: &Header,
         payload: Payload,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         if self.active(header.key).is_some() {
             let taken = self.with(header.key, |op, context| {
                 // It may have been started while the frame was arriving.
@@ -160,7 +160,7 @@ impl Work {
             return taken.unwrap_or(Ok(()));
         }
         if matches!(payload, Payload::InPlace) {
-            return Err("its operation is gone".into());
+            return Err(String::from("its operation is gone").into());
         }
         self.early_bytes += header.following();
         match self.table.entry(header.key) {

@@ -7,7 +7,7 @@ use super::{Incoming, Link, MAX_REASON, STAGE_LEN, TURN_BYTES, Target};
 use crate::buffer::Scratch;
 use crate::error::{Error, Loss, Result};
 use crate::frame::{Checksum, HEADER_LEN, Header, Kind};
-use crate::operation::{Landing, Payload};
+use crate::operation::{Landing, Payload, Refusal};
 use crate::work::{Accept, Work};
 
 impl Link {
@@ -145,6 +145,8 @@ impl Link {
                 )));
             }
             Target::Scratch(work.pool.take(header.length as usize))
+        } else if self.is_void() {
+            Target::Nowhere
         } else {
             let from = self.peer.rank as usize;
             let accepted = work.accept(from, &header).map_err(|what| Error::Mismatch {
@@ -209,12 +211,17 @@ impl Link {
                 work.pool.give(block);
                 heard
             }
-            payload => work
-                .deliver(self.peer.rank as usize, &header, payload)
-                .map_err(|what| Error::Mismatch {
+            payload => match work.deliver(self.peer.rank as usize, &header, payload) {
+                Ok(()) => Ok(()),
+                Err(Refusal::TakenBack) => {
+                    self.make_void(Instant::now());
+                    Ok(())
+                }
+                Err(Refusal::Contradiction(what)) => Err(Error::Mismatch {
                     peer: self.peer,
                     what,
                 }),
+            },
         }
     }
 

@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use super::sums::{expected_f32, partials_f32, ranges};
 use super::*;
 use crate::all_reduce::AllReduce;
-use crate::frame::{Header, Kind, OpKey, Reference};
+use crate::core::Core;
+use crate::frame::{Checksum, Header, Kind, OpKey, Reference};
 use crate::link::Link;
-use crate::operation::Payload;
+use crate::operation::{Payload, Refusal};
 use crate::shared::Remote;
 use crate::topology::Topology;
 use crate::tree::Layout;
@@ -214,7 +215,7 @@ fn memory_that_was_taken_back_is_noticed() {
             crate::shared::revoke(bytemuck::cast_slice(&theirs));
         }
         let result = work.deliver(1, &header, Payload::Remote(remote));
-        assert_eq!(result.err(), is_taken_back.then(crate::operation::changed));
+        assert_eq!(result.err(), is_taken_back.then_some(Refusal::TakenBack));
     }
 }
 
@@ -243,6 +244,122 @@ fn a_failed_sum_takes_its_memory_back() {
             group.abort_handle().abort("no more");
         }
     });
+}
+
+/// What rank 0 makes of rank 1's memory being taken back in the middle of an all-reduce, if
+/// `explain` does what rank 1 does next. With `early`, the frame comes before rank 0 starts.
+fn failure_after_taking_back(early: bool, explain: impl FnOnce(&mut TcpStream)) -> Error {
+    use std::io::Write;
+    let listener = TcpListener::bind((LOCALHOST, 0)).unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = listener.accept().unwrap().0;
+    stream.set_nonblocking(true).unwrap();
+    let ranges = even_ranges(2, 2);
+    let members = ranges.iter().map(|shards| Member {
+        address: peer.local_addr().unwrap(),
+        shards: shards.clone(),
+    });
+    let mut config = config(0, members.collect());
+    share_all(&mut config);
+    config.timeouts.silence = Duration::from_millis(500);
+    let mut core = Core::new(&config, vec![None, Some(stream)]);
+
+    let memory = SharedSlice::<f32>::zeroed(100).unwrap();
+    let (segment, offset) = crate::shared::locate(bytemuck::cast_slice(&memory)).unwrap();
+    let announcement = segment.announcement().unwrap().encode();
+    let header = |kind, counter| Header {
+        kind,
+        counter,
+        ..partial_header()
+    };
+    let announced = Header {
+        length: announcement.len() as u32,
+        checksum: Checksum::of(&announcement),
+        ..header(Kind::Segment, 0)
+    };
+    let referring = Header {
+        node: crate::cover(1..2)[0].to_wire(),
+        length: 48 * 4,
+        reference: Some(Reference {
+            segment: segment.number,
+            offset,
+            version: segment.version(),
+        }),
+        ..header(Kind::Partial, 1)
+    };
+    peer.write_all(&announced.encode()).unwrap();
+    peer.write_all(&announcement).unwrap();
+    let start = |core: &mut Core| {
+        let layout = Layout::new(ranges.clone()).unwrap();
+        let topology = Arc::new(Topology::new(layout, 0, 16));
+        let own = f32::into_buffer(vec![1.0; 100]);
+        let reduce = AllReduce::new(topology, f32::DTYPE, 100, own, 64, 4096);
+        core.start(0, Box::new(reduce)).unwrap();
+    };
+    let until = |core: &mut Core, is_reached: &dyn Fn(&Core) -> bool| {
+        let began = Instant::now();
+        while !is_reached(core) {
+            core.progress(None);
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+    };
+    if early {
+        peer.write_all(&referring.encode()).unwrap();
+        until(&mut core, &|core| core.stats()[0].frames_received == 2);
+        crate::shared::revoke(bytemuck::cast_slice(&memory));
+        start(&mut core);
+    } else {
+        start(&mut core);
+        crate::shared::revoke(bytemuck::cast_slice(&memory));
+        peer.write_all(&referring.encode()).unwrap();
+        until(&mut core, &|core| core.stats()[0].frames_received == 2);
+    }
+    core.progress(None);
+    assert!(core.failure.is_none(), "{:?}", core.failure);
+    assert!(core.wants() == [crate::wake::Want::Read]);
+    explain(&mut peer);
+    until(&mut core, &|core| core.failure.is_some());
+    core.failure.unwrap()
+}
+
+#[test]
+fn who_takes_memory_back_is_asked_why() {
+    use std::io::Write;
+    let reason = "lost rank 7";
+    let abort = |peer: &mut TcpStream| {
+        // Data may come before the reason; it counts no more.
+        let data = Header {
+            counter: 2,
+            length: 8,
+            checksum: Checksum::of(&[1; 8]),
+            ..partial_header()
+        };
+        peer.write_all(&data.encode()).unwrap();
+        peer.write_all(&[1; 8]).unwrap();
+        let header = Header {
+            kind: Kind::Abort,
+            counter: 3,
+            length: reason.len() as u32,
+            checksum: Checksum::of(reason.as_bytes()),
+            ..partial_header()
+        };
+        peer.write_all(&header.encode()).unwrap();
+        peer.write_all(reason.as_bytes()).unwrap();
+    };
+    for early in [false, true] {
+        let error = failure_after_taking_back(early, abort);
+        assert!(
+            matches!(&error, Error::PeerAborted { reason: told, .. } if told == reason),
+            "{error}"
+        );
+        let error = failure_after_taking_back(early, |peer| {
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let lost = matches!(&error, Error::PeerLost { loss, .. } if *loss == crate::Loss::Closed);
+        assert!(lost, "{error}");
+        let error = failure_after_taking_back(early, |_| ());
+        assert!(error.to_string().contains("did not say why"), "{error}");
+    }
 }
 
 /// A link, and the other end of its connection.
