@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from hornbeam.callbacks import LambdaCallback
+from hornbeam.callbacks import Callback, LambdaCallback
 from hornbeam.engine import loop
 from hornbeam.layers import Dense
 from hornbeam.models import Sequential
@@ -57,11 +57,26 @@ def test_a_checkpoint_within_an_epoch(crew, tmp_path, capsys):
     assert "worker 7 is about to go; letting it go with a checkpoint" in capsys.readouterr().err
 
 
-def test_the_checkpoint_of_the_epoch(crew, tmp_path, capsys):
+@pytest.mark.parametrize("save_every", [None, 1000])
+def test_a_checkpoint_within_an_epoch_that_runs_at_once(crew, tmp_path, capsys, save_every):
+    kept = tmp_path / "fit-0" / "fit.backup"
     seen = []
-    watch = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(list(crew.gone)))
-    fit([watch, backups.Backups(str(tmp_path), None).next(backups.Departures())])
-    assert seen == [[], ["7"]] and crew.gone == ["7"]
+
+    class Watch(Callback):
+        def progress(self, samples, values):
+            seen.append((kept.exists(), *crew.gone))
+
+    fit([Watch(), backups.Backups(str(tmp_path), save_every).next(backups.Departures())])
+    assert seen[:4] == [(False,)] * 4 and seen[4] == (True, "7")
+    assert crew.gone == ["7"]
+    assert "letting it go with a checkpoint" in capsys.readouterr().err
+
+
+def test_the_checkpoint_of_the_epoch(crew, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "INTERVAL", 1000.0)
+    crew.left = 0
+    fit([backups.Backups(str(tmp_path), None).next(backups.Departures())])
+    assert crew.gone == ["7"]
     assert "letting it go with the epoch's checkpoint" in capsys.readouterr().err
 
 

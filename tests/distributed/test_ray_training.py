@@ -317,6 +317,26 @@ def test_backups_go_on_with_other_workers(tmp_path):
         assert_same(fit(one, callbacks("cut")), whole)
 
 
+def test_backups_within_epochs_cost_no_round_trip_a_step(tmp_path, monkeypatch):
+    sent, saved = [], []
+
+    class Backup(BackupAndRestore):
+        def _save(self):
+            super()._save()
+            saved.append(self._position.batch)
+
+    with DataParallel(2, shards=SHARDS) as two:
+        whole = fit(two)
+        tell = two.strategy().crew.tell
+        monkeypatch.setattr(
+            two.strategy().crew, "tell", lambda what, *rest: (sent.append(what), tell(what, *rest))
+        )
+        assert_same(fit(two, [Backup(tmp_path, save_freq=4)]), whole)
+    # Ten batches an epoch.
+    assert saved == [4, 8, 0] * 3
+    assert sent.count("allow") == 2 * 3
+
+
 def test_too_few_cpus_are_an_error():
     with pytest.raises(RuntimeError, match="9 workers of 1 CPUs were asked for.*has 4 CPUs.*fewer"):
         DataParallel(9, start_timeout=3).strategy()

@@ -44,8 +44,8 @@ class BackupAndRestore(Callback):
 
     Args:
         backup_dir: folder of the backup; each `fit` needs one of its own.
-        save_freq: 'epoch', or a number of batches between two backups, which are then made within
-            epochs too.
+        save_freq: 'epoch', or after how many batches of an epoch further backups are made within
+            it, again and again.
         delete_checkpoint: whether the backup is deleted when training has ended.
 
     Raises:
@@ -75,8 +75,9 @@ class BackupAndRestore(Callback):
         self.save_freq = save_freq
         self.delete_checkpoint = delete_checkpoint
         self._position: Any = None
-        self._batches = 0
         self._alarm: str | None = None
+        # Epoch and batch of the latest backup.
+        self._saved: tuple[int, int] | None = None
         self._owner = ""
 
     @property
@@ -89,12 +90,18 @@ class BackupAndRestore(Callback):
         self._position = position
 
     def uses_batch_hooks(self) -> bool:
-        """Tell whether backups are made within epochs."""
-        return self.save_freq != "epoch"
+        """Ask for no batch hooks: without them, an epoch stops where a backup is due."""
+        return False
+
+    def next_due(self, batch: int) -> int | None:
+        """Tell after how many batches of the epoch the next backup is due."""
+        if self.save_freq == "epoch":
+            return None
+        every = int(self.save_freq)
+        return batch - batch % every + every
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Go on from the backup, if there is one."""
-        self._batches = 0
         self._owner = uuid.uuid4().hex
         if os.path.exists(self.path):
             state = _read(self.path)
@@ -107,35 +114,34 @@ class BackupAndRestore(Callback):
 
     def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Make a backup when it is time."""
-        self._batches += 1
-        if self._position.batch_size is None:
-            return
-        alarm, before = getattr(get_strategy(), "alarm", None), self._alarm
-        self._alarm = alarm
-        is_due = self.save_freq != "epoch" and self._batches % int(self.save_freq) == 0
-        if is_due or alarm not in (None, before):
+        if self._position.batch_size is not None and self._is_time():
             self._save()
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
-        """Make a backup at once when the strategy fears for the whole training."""
-        alarm = getattr(get_strategy(), "alarm", None)
-        if alarm != self._alarm:
-            self._alarm = alarm
-            if alarm is not None and self._position.batch_size is not None:
-                _LOG.warning("%s: making a backup of the training now", alarm)
-                self._save_within()
+        """Make a backup when it is time."""
+        if self._position.batch_size is not None and self._is_time():
+            self._save_within()
+
+    def _is_time(self) -> bool:
+        """Tell whether one is due, or the strategy has begun to fear for the whole training."""
+        alarm, before = getattr(get_strategy(), "alarm", None), self._alarm
+        self._alarm = alarm
+        if alarm not in (None, before):
+            _LOG.warning("%s: making a backup of the training now", alarm)
+            return True
+        here = self._position.epoch, self._position.batch
+        if self.save_freq == "epoch" or here[1] == 0 or here == self._saved:
+            return False
+        return here[1] % int(self.save_freq) == 0
 
     def _save_within(self) -> None:
         """Make a backup in the midst of an epoch that runs without batch hooks."""
         position = self._position
-        run, before = position.run, (position.batch, position.sums)
-        if hasattr(run, "hold"):
-            run.hold()
-        position.batch = run.steps_done
-        position.sums = [mean * run.samples_done for mean in run.means()]
-        if run.steps_done:
+        if hasattr(position.run, "hold"):
+            position.run.hold()
+            position.follow()
+        if position.batch:
             self._save()
-        position.batch, position.sums = before
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Delete the backup, unless it is to be kept."""
@@ -163,6 +169,7 @@ class BackupAndRestore(Callback):
         }
         self._check_owner()
         self._write(state)
+        self._saved = position.epoch, position.batch
 
     def _write(self, state: dict[str, Any]) -> None:
         os.makedirs(self.backup_dir, exist_ok=True)

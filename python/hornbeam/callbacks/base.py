@@ -101,6 +101,20 @@ class Callback:
         """Tell whether this callback has to be told of every batch."""
         return any(_overrides(self, hook) for hook in _BATCH_HOOKS)
 
+    def next_due(self, batch: int) -> int | None:
+        """Tell where an epoch that runs without batch hooks has to stop for this callback.
+
+        `progress` is then called with the epoch standing still there. At the epoch's end there is
+        `on_epoch_end` alone.
+
+        Args:
+            batch: how many batches of the epoch have run.
+
+        Returns:
+            The number of batches after which it stops next, more than `batch`; None for nowhere.
+        """
+        return None
+
 
 # Batch hooks that the loop does the work of. Built-in loggers add theirs, see `fed_by_loop`.
 _PASSIVE = {getattr(Callback, hook) for hook in _BATCH_HOOKS}
@@ -182,6 +196,11 @@ class CallbackList:
     def watches_loss(self) -> bool:
         """Tell whether any callback must be told of a batch whose loss is not finite."""
         return any(getattr(callback, "watches_loss", False) for callback in self.callbacks)
+
+    def next_due(self, batch: int) -> int | None:
+        """Tell after how many batches of the epoch the first callback has something due."""
+        asked = [c.next_due(batch) for c in self.callbacks if hasattr(c, "next_due")]
+        return min((due for due in asked if due is not None), default=None)
 
     def on_bad_loss(self, batch: int, logs: dict[str, Any]) -> None:
         """Tell the callbacks that watch the loss of a batch whose loss is not finite."""

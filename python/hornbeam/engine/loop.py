@@ -77,7 +77,8 @@ class FitPosition:
         program: the training step.
         callbacks: all callbacks of the run.
         stopped: whether training ends before its last epoch.
-        run: the pass that is under way.
+        run: the pass that is under way, over the samples that were left as it began.
+        before: `batch` and `sums` as it began.
     """
 
     epoch: int
@@ -89,6 +90,19 @@ class FitPosition:
     batch_size: int | None = None
     stopped: bool = False
     run: Any = None
+    before: tuple[int, list[float]] = (0, [])
+
+    def begin(self, run: Any) -> None:
+        """Note that a pass over the samples that are left begins."""
+        self.run, self.before = run, (self.batch, self.sums)
+
+    def follow(self) -> None:
+        """Take over how far the pass has come."""
+        batch, sums = self.before
+        done, samples = self.run.steps_done, self.run.samples_done
+        if done:
+            sums = [s + m * samples for s, m in zip(sums, self.run.means(), strict=True)]
+        self.batch, self.sums = batch + done, sums
 
 
 _added: list[Callable[[], Sequence[Any]]] = []
@@ -183,12 +197,13 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
         if position.batch == 0:
             position.order = _shuffled(position.order, plan)
             position.sums = [0.0] * len(plan.names)
-        run = position.run = _start(strategy, plan, position)
+        run = _start(strategy, plan, position)
+        position.begin(run)
         watched = callbacks.watches_loss()
-        if every_batch or position.batch or (watched and not hasattr(run, "watch")):
+        if every_batch or (watched and not hasattr(run, "watch")):
             _run_with_hooks(run, plan, position, callbacks)
         else:
-            _run_at_once(run, plan, callbacks, watched)
+            _run_at_once(run, plan, position, callbacks, watched)
         logs = dict(zip(plan.names, _means(run, position, plan), strict=True))
         if run.steps_done == run.steps or not plan.model.stop_training:
             logs = finish_epoch(logs, plan.validate)
@@ -255,26 +270,34 @@ def batch_shuffle(order: np.ndarray, batch_size: int) -> np.ndarray:
     return np.append(blocks.ravel(), order[full:])
 
 
-def _run_at_once(run: Any, plan: FitPlan, callbacks: Any, watched: bool) -> None:
+def _run_at_once(
+    run: Any, plan: FitPlan, position: FitPosition, callbacks: Any, watched: bool
+) -> None:
+    """Run an epoch, or what is left of it, as one; stop where a callback has something due."""
     loss = plan.names.index("loss")
     if watched:
         run.watch(loss)
     while True:
-        run.run(max_seconds=INTERVAL)
-        if watched and not np.isfinite(run.last()[loss]):
-            _report_bad_loss(run, plan, callbacks)
+        due = callbacks.next_due(position.batch)
+        limit = None if due is None else max(1, due - position.batch)
+        run.run(max_steps=limit, max_seconds=INTERVAL)
+        position.follow()
+        if watched and run.steps_done and not np.isfinite(run.last()[loss]):
+            _report_bad_loss(plan, position, callbacks)
             if plan.model.stop_training:
                 return
         if run.steps_done == run.steps:
             return
-        callbacks.progress(run.samples_done, dict(zip(plan.names, run.means(), strict=True)))
+        means = dict(zip(plan.names, _means(run, position, plan), strict=True))
+        callbacks.progress(position.batch * plan.batch_size, means)
 
 
-def _report_bad_loss(run: Any, plan: FitPlan, callbacks: Any) -> None:
+def _report_bad_loss(plan: FitPlan, position: FitPosition, callbacks: Any) -> None:
     """Tell the callbacks that watch the loss of the latest batch what a batch's end is told."""
-    batch = run.steps_done - 1
-    logs = {"batch": batch, "size": run.samples_done - plan.batch_size * batch}
-    logs.update(zip(plan.names, run.last(), strict=True))
+    batch = position.batch - 1
+    size = min(plan.batch_size, plan.data.samples - batch * plan.batch_size)
+    logs: dict[str, Any] = {"batch": batch, "size": size}
+    logs.update(zip(plan.names, position.run.last(), strict=True))
     callbacks.on_bad_loss(batch, logs)
 
 

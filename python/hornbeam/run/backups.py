@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..callbacks import BackupAndRestore, Callback
-from ..engine.strategy import LocalStrategy, get_strategy
+from ..engine.strategy import get_strategy
 from ..errors import BackupError, HornbeamError
 from . import drain, storage
 
@@ -99,10 +99,6 @@ class Leave(Callback):
 class Backup(BackupAndRestore):
     """A `BackupAndRestore` that makes one more backup when the run or a worker's machine goes.
 
-    With a number of batches as `save_freq` that is after the very batch. With 'epoch' it is so in
-    one process, while workers of another machine go on meanwhile: there the epoch's backup has to
-    do.
-
     Args:
         backups: the checkpoints of the run.
         number: the number of the `fit`.
@@ -147,15 +143,13 @@ class Backup(BackupAndRestore):
             self._departures.let_go("with a checkpoint")
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
-        """Make the last backup within an epoch, and hear of machines that go."""
+        """Make a backup when it is time, or the last."""
         super().progress(seen, values)
-        self._departures.found()
-        position = self._position
-        here = isinstance(get_strategy(), LocalStrategy) and position.batch_size is not None
-        if drain.told() and here:
-            position.batch = seen // position.batch_size
-            position.sums = [float(mean) * seen for mean in values.values()]
-            self._save()
+        if self._position.batch_size is None:
+            return
+        if drain.told() or self._departures.found():
+            self._save_within()
+            self._departures.let_go("with a checkpoint")
 
     def _save(self) -> None:
         self._backups.check_owner()

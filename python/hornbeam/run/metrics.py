@@ -43,6 +43,7 @@ class Metrics(Callback):
     def __init__(self) -> None:
         super().__init__()
         self._now = _Now()
+        self._position: Any = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the metrics, in the Ray cluster that the run has joined."""
@@ -67,10 +68,17 @@ class Metrics(Callback):
         ):
             self._now.counters[name] = Counter(f"hornbeam_{name}", description=text)
 
+    def set_position(self, position: Any) -> None:
+        """Take what tells where the run stands."""
+        self._position = position
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begin to count the epoch's samples."""
-        self._now.seen = self._now.steps = 0
-        self._now.window, self._now.reported = (time.monotonic(), 0), (0, 0.0)
+        # An epoch that is resumed: what was done of it before is not this run's.
+        done = self._position.batch if self._position is not None else 0
+        self._now.seen, self._now.steps = done * (self.params.get("batch_size") or 1), done
+        self._now.window = (time.monotonic(), self._now.seen)
+        self._now.reported = (0, 0.0)
         self._set("epoch", epoch)
 
     def uses_batch_hooks(self) -> bool:
@@ -81,10 +89,6 @@ class Metrics(Callback):
         """Report how far the epoch is, where another callback needs every batch."""
         logs, batch_size = logs or {}, self.params.get("batch_size")
         samples, losses = self._now.reported
-        if samples == 0 and batch > 0:
-            # An epoch that is resumed: what was done of it before is not this run's.
-            self._now.seen, self._now.steps = batch * (batch_size or 1), batch
-            self._now.window = (self._now.window[0], self._now.seen)
         size = int(logs.get("size", 0))
         samples, losses = samples + size, losses + size * float(logs.get("loss", 0.0))
         self._now.reported = (samples, losses)

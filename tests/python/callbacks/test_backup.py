@@ -107,6 +107,44 @@ def test_restored_training_has_the_bits_of_an_undisturbed_one(
     assert not os.path.exists(folder)
 
 
+class Backup(BackupAndRestore):
+    """Tells of its backups, and cuts training off after one of them."""
+
+    def __init__(self, folder, save_freq, cut=None):
+        super().__init__(folder, save_freq=save_freq)
+        self.made, self.cut = [], cut
+
+    def _save(self):
+        super()._save()
+        self.made.append((self._position.epoch, self._position.batch))
+        if self.made[-1] == self.cut:
+            raise CutError
+
+
+def fit_at_once(backup):
+    """An epoch has four batches, the last of them short."""
+    np.random.seed(7)
+    model = build()
+    return model, model.fit(X, Y, batch_size=20, epochs=3, verbose=0, callbacks=[backup])
+
+
+def test_backups_within_epochs_do_not_make_training_enter_every_batch(tmp_path, monkeypatch):
+    whole = Backup(tmp_path / "whole", 2)
+    monkeypatch.setattr(BackupAndRestore, "on_batch_end", lambda *_: pytest.fail("a batch hook"))
+    expected = fit_at_once(whole)
+    assert whole.made == [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2), (3, 0)]
+    for cut in ((1, 2), (1, 3), (2, 0)):
+        folder = tmp_path / f"{cut}"
+        with pytest.raises(CutError):
+            fit_at_once(Backup(folder, 3 if cut[1] == 3 else 2, cut))
+        again = fit_at_once(Backup(folder, 2))
+        assert all(
+            np.array_equal(*pair) for pair in zip(state(again[0]), state(expected[0]), strict=True)
+        )
+        for name, values in expected[1].history.items():
+            assert again[1].history[name] == pytest.approx(values, rel=1e-14)
+
+
 def test_training_that_had_stopped_does_not_go_on(tmp_path):
     def run():
         np.random.seed(1)

@@ -317,7 +317,9 @@ class TrainingRun:
 
     def hold(self) -> None:
         """Stand still between two steps, with the weights here; `run` goes on with the rest."""
-        if self._number and not (self._now.finished and self.steps_done == self.steps):
+        has_ended = self._now.finished and self.steps_done == self.steps
+        # Where no more steps are allowed the workers stand still already.
+        if self._number and not has_ended and self._now.steps_done != self._allowed:
             self._split()
         self._strategy.fetch()
 
