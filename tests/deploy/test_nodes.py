@@ -224,9 +224,9 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
     head, *workers = cluster
     grace = spec["headGroupSpec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     kept = tmp_path / "checkpoint" / "fit-0" / "fit.backup"
-    # No checkpoint is due but those that the end of a pod asks for.
+    # Within epochs no checkpoint is due but those that the end of a pod asks for.
     cut = {"HORNBEAM_CHECKPOINT": tmp_path / "checkpoint", "HORNBEAM_SAVE_EVERY": 10**6}
-    command = submit(head, tmp_path, PAUSE=2, **cut)
+    command = submit(head, tmp_path, PAUSE=4, **cut)
 
     job = Job(head, tmp_path, command)
     assert job.prints("Epoch 2/"), job.log()
@@ -236,9 +236,12 @@ def test_pods_leave_and_the_cluster_is_lost(cluster, spec, undisturbed, tmp_path
     before = kept.stat().st_mtime_ns
     seconds = drain(workers[1])
     assert kept.stat().st_mtime_ns > before, "no checkpoint was made for the worker that leaves"
-    assert job.prints("is about to go; letting it go with a checkpoint"), job.log()
+    # Within an epoch or, since most of the time is spent there, at its end.
+    told = re.compile("is about to go; letting it go with (a|the epoch's) checkpoint")
+    assert namespaces.wait_until(lambda: told.search(job.log())), job.log()
     assert seconds + leave(workers[1]) < grace
-    assert namespaces.wait_until(lambda: metric(head, "lost_workers_total") == 1), (
+    # An agent on a busy machine reports late; the job takes four minutes.
+    assert namespaces.wait_until(lambda: metric(head, "lost_workers_total") == 1, 150), (
         f"{metric(head, 'lost_workers_total')} workers counted as lost: {job.log()}"
     )
     assert job.runs(), f"the job did not outlive its worker: {job.log()}"
