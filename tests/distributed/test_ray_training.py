@@ -337,6 +337,36 @@ def test_backups_within_epochs_cost_no_round_trip_a_step(tmp_path, monkeypatch):
     assert sent.count("allow") == 2 * 3
 
 
+def test_a_worker_that_comes_knows_how_far_it_may_go():
+    """In the midst of steps that are run up to where a callback has something due."""
+
+    class GoneOnError(Exception):
+        pass
+
+    class Due(Callback):
+        killed, joined_at = False, None
+
+        def next_due(self, batch):
+            # Twice, or the second time would be the whole pass's, allowed from the first.
+            return 10 if batch < 10 else len(x) // 4 - 1
+
+        def progress(self, seen, values):
+            crew = two.strategy().crew
+            if seen >= 40 and not self.killed:
+                self.killed = True
+                os.kill(crew.describe()[1]["pid"], signal.SIGKILL)
+            elif [len(g["members"]) for g in crew.generations()][2:] == [2]:
+                self.joined_at = self.joined_at or seen
+                if seen > self.joined_at + 4000:
+                    raise GoneOnError
+
+    x = np.zeros((8_000_000, 1), "float32")
+    model = Sequential([Dense(1, input_shape=(1,))])
+    model.compile("sgd", "mse")
+    with DataParallel(2, shards=SHARDS) as two, pytest.raises(GoneOnError):
+        model.fit(x, x, batch_size=4, verbose=0, callbacks=[Due()], distribution=two)
+
+
 def test_too_few_cpus_are_an_error():
     with pytest.raises(RuntimeError, match="9 workers of 1 CPUs were asked for.*has 4 CPUs.*fewer"):
         DataParallel(9, start_timeout=3).strategy()

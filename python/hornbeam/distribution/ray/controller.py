@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -323,6 +323,11 @@ class Crew:
         self._orders[order.number] = order
         for member in self.entered():
             member.handle.submit.remote(order)
+
+    def allow(self, number: int, steps: int) -> None:
+        """Let all workers, those that are still to come as well, run so many steps of an order."""
+        self._orders[number] = replace(self._orders[number], allowed=steps)
+        self.tell("allow", number, steps)
 
     def entered(self) -> list[Member]:
         """Return the workers that have been sent to join the group."""

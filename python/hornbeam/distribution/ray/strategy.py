@@ -293,7 +293,7 @@ class TrainingRun:
             allowed = goal - self._steps_before
             if self._allowed is not None and allowed > self._allowed:
                 self._allowed = allowed
-                strategy.crew.tell("allow", self._number, allowed)
+                strategy.crew.allow(self._number, allowed)
                 strategy.begun(self)
             return
         program = strategy.number_of(self._program)
