@@ -338,6 +338,8 @@ class Sequential(Model):
         if isinstance(config, dict):
             name, config = config.get("name"), config["layers"]
         layers = [deserialize(layer, custom_objects=custom_objects) for layer in config]
+        for layer, described in zip(layers, config, strict=True):
+            layer.name = described.get("name") or layer.name
         return cls(layers, name=name)
 
     def legacy_get_config(self) -> list[dict[str, Any]]:
@@ -360,7 +362,9 @@ class Sequential(Model):
 
 
 def _described(layer: Layer) -> dict[str, Any]:
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    described = {"class_name": type(layer).__name__, "config": layer.get_config()}
+    # A stack's own configuration is a list of its layers and does not say its name.
+    return {"name": layer.name, **described} if isinstance(layer, Sequential) else described
 
 
 def _asked_input(layer: Layer) -> tuple[Any, str | None]:

@@ -60,21 +60,24 @@ def _check_nothing(data: Any, prefix: str) -> None:
     empty = data is None or (isinstance(data, (list, tuple, Mapping)) and not len(data))
     if not empty:
         raise ValueError(
-            f"Error when checking {prefix}: no data was expected, but got {_describe(data)}"
+            f"Error when checking {prefix}: no data was expected, but got {_describe(data)}. Leave "
+            "it out, or pass None."
         )
 
 
 def _one_for_each(data: Any, names: Sequence[str], prefix: str) -> list[Any]:
     if data is None:
         raise ValueError(
-            f"Error when checking {prefix}: no data was provided. Expected arrays for {list(names)}"
+            f"Error when checking {prefix}: no data was provided. Expected arrays for "
+            f"{list(names)}: pass one array, a list with one for each, or a dictionary by name."
         )
     if isinstance(data, Mapping):
         missing = [name for name in names if name not in data]
         if missing:
             raise ValueError(
                 f'No data provided for "{missing[0]}". Need data for each key in: {list(names)}; '
-                f"the dictionary has {list(data)}"
+                f"the dictionary has {list(data)}. Rename or add the entry, or pass the arrays in "
+                "a list in this order."
             )
         unused = [key for key in data if key not in names]
         if unused:
@@ -87,7 +90,8 @@ def _one_for_each(data: Any, names: Sequence[str], prefix: str) -> list[Any]:
     if len(names) > 1:
         raise ValueError(
             f"The model expects {len(names)} {prefix} arrays, but only received one array. "
-            f"Found: {_describe(data)}"
+            f"Found: {_describe(data)}. Pass a list with an array for each of {list(names)}, or a "
+            "dictionary by these names."
         )
     return [data]
 
@@ -105,8 +109,21 @@ def _from_list(data: list[Any], names: Sequence[str], prefix: str) -> list[Any]:
             f"Error when checking {prefix}: the list of Numpy arrays that you are passing to your "
             f"model is not the size the model expected. Expected to see {len(names)} arrays but "
             f"instead got the following list of {len(data)} arrays: {shown}"
+            f"{_how_to_pass(data, names)}"
         )
     return [data]
+
+
+def _how_to_pass(data: list[Any], names: Sequence[str]) -> str:
+    """Return what may be meant by a list that has not one array for each name."""
+    if len(names) > 1:
+        return f". Pass one array for each of {list(names)}, in this order."
+    if len({getattr(a, "shape", None) for a in data}) == 1 and hasattr(data[0], "shape"):
+        return (
+            ". If each is one sample, make one array of them: `np.array(x)`; if they are parts of "
+            "one data set: `np.concatenate(x)`."
+        )
+    return f". Pass the one array for {names[0]!r}."
 
 
 def _is_list(x: Any) -> bool:
@@ -133,13 +150,19 @@ def _standardize_one(
 ) -> Any:
     where = f"Error when checking {prefix}: "
     if x is None:
-        raise ValueError(f"{where}expected an array for {name}, got None")
+        raise ValueError(
+            f"{where}expected an array for {name}, got None. Pass one, or build the model without "
+            "it."
+        )
     if is_lazy(x) and len(x.shape) == 1 and (shape is None or len(shape) > 1):
         # Samples of one number lack an axis, which a file cannot be given; they are small.
         x = x[:]
     array = x if is_lazy(x) else as_array(x, dtype, f"{where}the array for {name}")
     if len(array.shape) == 0:
-        raise ValueError(f"{where}expected {name} to be an array of samples, got the scalar {x!r}")
+        raise ValueError(
+            f"{where}expected {name} to be an array of samples, got the scalar {x!r}. A batch of "
+            "one sample is `np.array([x])`."
+        )
     if shape is None:
         return array if len(array.shape) > 1 or is_lazy(array) else array[:, None]
     if len(array.shape) == len(shape) - 1 and shape[-1] == 1 and not is_lazy(array):
@@ -150,16 +173,33 @@ def _standardize_one(
     if len(array.shape) != len(shape):
         raise ValueError(
             f"{where}expected {name} to have {len(shape)} dimensions (shape {tuple(shape)}), but "
-            f"got array with shape {tuple(array.shape)}{hint}"
+            f"got array with shape {tuple(array.shape)}{hint or _how_to_fit(array, shape, prefix)}"
         )
     for axis, (size, expected) in enumerate(zip(array.shape, shape, strict=True)):
         if expected is None or size == expected or (axis == 0 and not check_batch_axis):
             continue
         raise ValueError(
             f"{where}expected {name} to have shape {tuple(shape)} but got array with shape "
-            f"{tuple(array.shape)}{hint}"
+            f"{tuple(array.shape)}{hint or _how_to_fit(array, shape, prefix)}"
         )
     return array
+
+
+def _how_to_fit(array: Any, shape: tuple[int | None, ...], prefix: str) -> str:
+    """Return how an array of another shape may be brought to fit, or the model made for it."""
+    came, sizes = tuple(array.shape), tuple(shape[1:])
+    one_sample = came[:-1] if len(came) == 2 and came[-1] == 1 else came
+    if len(one_sample) == len(sizes) and all(
+        want in (None, got) for want, got in zip(sizes, one_sample, strict=True)
+    ):
+        return ". If this is one sample, make a batch of it: `x[np.newaxis]`."
+    if sorted(came[1:]) == sorted(size or 0 for size in sizes):
+        return ". If only the axes are in another order, use `np.transpose`, or `data_format`."
+    if len(came) > 1 and None not in sizes and np.prod(came[1:]) == np.prod(sizes):
+        return f". If only the shape is another, use `x.reshape({(-1, *sizes)})`."
+    if prefix == "model target":
+        return ". Targets have the shape of the output: change them, or the model's last layer."
+    return f". Change the data, or make the model for them: `input_shape={came[1:]}`."
 
 
 def check_lengths(
@@ -176,23 +216,25 @@ def check_lengths(
     if len(xs) > 1:
         raise ValueError(
             "All input arrays (x) should have the same number of samples. Got array shapes: "
-            f"{[tuple(x.shape) for x in inputs]}"
+            f"{[tuple(x.shape) for x in inputs]}. The first axis counts the samples."
         )
     if len(ys) > 1:
         raise ValueError(
             "All target arrays (y) should have the same number of samples. Got array shapes: "
-            f"{[tuple(y.shape) for y in targets]}"
+            f"{[tuple(y.shape) for y in targets]}. The first axis counts the samples."
         )
     if xs and ys and xs != ys:
         raise ValueError(
             "Input arrays should have the same number of samples as target arrays. Found "
-            f"{min(xs)} input samples and {min(ys)} target samples."
+            f"{min(xs)} input samples and {min(ys)} target samples. The first axis counts the "
+            "samples: each needs one entry in x and one in y."
         )
     counts = xs or ys
     if ws and ws != counts:
         raise ValueError(
             "Sample_weight arrays should have the same number of samples as input arrays. Found "
-            f"{min(counts) if counts else 0} input samples and {sorted(ws)} sample weights."
+            f"{min(counts) if counts else 0} input samples and {sorted(ws)} sample weights. Give "
+            "each sample one weight, 0 for one that does not count."
         )
     return next(iter(counts)) if counts else 0
 
@@ -397,28 +439,35 @@ def standardize_weights(
 
 def _sample_weights(y: Any, weights: np.ndarray, mode: str | None, name: str) -> np.ndarray:
     if weights.dtype.kind not in "biuf":
-        raise ValueError(f"The sample weights for {name} have the dtype {weights.dtype}")
+        raise ValueError(
+            f"The sample weights for {name} have the dtype {weights.dtype}. Pass numbers, such as "
+            "`np.ones(len(y))`."
+        )
     if mode is None and weights.ndim != 1:
         raise ValueError(
             f"Found a sample_weight array with shape {weights.shape} for {name}. In order to use "
             'timestep-wise sample weights, you should specify sample_weight_mode="temporal" in '
-            "compile(); otherwise weights must be of shape (samples,)."
+            f"compile(); otherwise weights must be of shape (samples,), here {(len(y),)}."
         )
     if mode == "temporal" and len(y.shape) < 3:
         raise ValueError(
             f"Found a sample_weight array for an input with shape {tuple(y.shape)}. Timestep-wise "
             'sample weighting (use of sample_weight_mode="temporal") is restricted to outputs '
-            "that are at least 3D, i.e. that have a time dimension."
+            "that are at least 3D, i.e. that have a time dimension. Compile the model without "
+            "sample_weight_mode to weigh whole samples."
         )
     if mode == "temporal" and weights.ndim != 2:
         raise ValueError(
             f"Found a sample_weight array with shape {weights.shape} for {name}. In order to use "
-            "timestep-wise sample weighting, you should pass a 2D sample_weight array."
+            "timestep-wise sample weighting, you should pass a 2D sample_weight array: one of "
+            f"shape {tuple(y.shape[:2])}, a weight for each step of each sample."
         )
     if tuple(y.shape[: weights.ndim]) != weights.shape:
         raise ValueError(
             f"Found a sample_weight array with shape {weights.shape} for an input with shape "
-            f"{tuple(y.shape)}. sample_weight cannot be broadcast."
+            f"{tuple(y.shape)}. sample_weight cannot be broadcast. Give {name} weights of the "
+            f"shape {tuple(y.shape[: weights.ndim])}"
+            + (": one for each sample." if mode is None else ": one for each step of each sample.")
         )
     if weights.dtype.kind == "f" and not np.isfinite(weights).all():
         raise ValueError(
@@ -432,7 +481,11 @@ def _class_weights(
     y: Any, class_weight: Mapping[Any, float], mode: str | None, name: str
 ) -> np.ndarray:
     if mode == "temporal" or len(y.shape) > 2:
-        raise ValueError("`class_weight` not supported for 3+ dimensional targets.")
+        raise ValueError(
+            "`class_weight` not supported for 3+ dimensional targets. Pass `sample_weight` for "
+            f'{name} instead; with sample_weight_mode="temporal" in compile() it may have a weight '
+            "for each step."
+        )
     y = np.asarray(y)
     classes = y.argmax(axis=1) if y.shape[1] > 1 else y.reshape(-1)
     present, places = np.unique(classes, return_inverse=True)
@@ -446,7 +499,8 @@ def _class_weights(
     if missing:
         raise ValueError(
             f"`class_weight` must contain all classes in the data. The classes {missing} exist in "
-            f"the data for {name} but not in `class_weight`."
+            f"the data for {name} but not in `class_weight`. Add them; a class of weight 1 counts "
+            "as it is."
         )
     numbers = [class_weight[c] for c in present]
     if not all(isinstance(w, (int, float, np.number)) and np.isfinite(w) for w in numbers):

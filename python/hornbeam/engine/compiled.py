@@ -15,6 +15,7 @@ from .. import backend as K
 from ..utils.generic_utils import nearest_name
 from . import checks, compiling
 from .container import Container
+from .graph import nested_layers
 from .loop import Dataset
 from .recall import training_graph
 from .sharded import ShardedProgram, StepParts, sharded_program
@@ -106,6 +107,7 @@ class CompiledModel(Container):
         self.targets = [plan.target for plan in self._trained]
         self.sample_weights = [plan.weight for plan in self._trained]
         self._collected_trainable_weights = list(self.trainable_weights)
+        self._trainable_when_compiled = [layer.trainable for layer in nested_layers(self)]
         self._train_program: tuple[bool, Program] | None = None
         self._test_programs: dict[bool, Program] = {}
         self.stop_training = False

@@ -392,6 +392,11 @@ class Container(Layer):
 
         load_weights(self, filepath, by_name)
 
+    def __reduce__(self) -> Any:
+        from ..saving.pickling import taken_apart
+
+        return taken_apart(self)
+
     def to_json(self, **kwargs: Any) -> str:
         """Return the architecture as JSON; keywords go to `json.dumps`."""
         from ..saving import to_json

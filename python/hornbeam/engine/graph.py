@@ -179,3 +179,31 @@ def get_source_inputs(
             if source is not None:
                 stack.append(source.inbound_nodes[index])
     return list(found)
+
+
+def nested_layers(layer: Any) -> list[Any]:
+    """Return a layer and all layers within it, each once.
+
+    Rebuilding the layer from its configuration gives the same order.
+    """
+    found: dict[int, Any] = {}
+
+    def walk(layer: Any) -> None:
+        if id(layer) in found:
+            return
+        found[id(layer)] = layer
+        for part in _parts(layer):
+            walk(part)
+
+    walk(layer)
+    return list(found.values())
+
+
+def _parts(layer: Any) -> Iterator[Any]:
+    """Give the layers that a model, a wrapper or a user's layer holds."""
+    # A model's other attributes are about the same layers.
+    attributes = {"": layer.layers} if hasattr(layer, "layers") else vars(layer)
+    for _, value in sorted(attributes.items()):
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(item, Layer):
+                yield item

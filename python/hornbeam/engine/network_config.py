@@ -108,6 +108,8 @@ def container_from_config(
     for data in config["layers"]:
         layer = deserialize(data, custom_objects=custom_objects)
         name = data.get("name") or data["config"]["name"]
+        # The configuration of a stack within the model does not say its name.
+        layer.name = name
         layers[name] = layer
         waiting += [(layer, call) for call in data.get("inbound_nodes", [])]
     while waiting:

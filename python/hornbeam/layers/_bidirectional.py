@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backend as K
-from ..utils.generic_utils import has_arg
+from ..utils.generic_utils import CustomObjectScope, custom_objects_of, has_arg
 from ._wrapper import Wrapper
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
@@ -49,14 +49,12 @@ class Bidirectional(Wrapper):
         for key in ("batch_input_shape", "dtype"):
             if key in config and not hasattr(self, key):
                 setattr(self, key, config[key])
-        self.forward_layer = type(layer).from_config({**config, "name": f"forward_{layer.name}"})
-        self.backward_layer = type(layer).from_config(
-            {
-                **config,
-                "name": f"backward_{layer.name}",
-                "go_backwards": not config["go_backwards"],
-            }
-        )
+        forward = {**config, "name": f"forward_{layer.name}"}
+        backward = {**config, "name": f"backward_{layer.name}"}
+        backward["go_backwards"] = not config["go_backwards"]
+        with CustomObjectScope(custom_objects_of([layer], config)):
+            self.forward_layer = type(layer).from_config(forward)
+            self.backward_layer = type(layer).from_config(backward)
         self._initial_weights = weights
         self.stateful = layer.stateful
         self.return_sequences = layer.return_sequences

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ Shape = tuple[int | None, ...]
 # The global names of functions that this process dumped, by their code: a config that goes round
 # within a process (a copied model) finds them again. A file holds the code alone.
 _globals_of: dict[str, dict[str, Any]] = {}
+_by_reference: ContextVar[bool] = ContextVar("by_reference", default=False)
 
 
 class Lambda(Layer):
@@ -140,6 +144,26 @@ class Lambda(Layer):
         return cls(**config)
 
 
+@contextmanager
+def functions_by_reference() -> Iterator[None]:
+    """Inside the block, `dump_function` hands functions that can be imported through as they are.
+
+    That is for `pickle`, which finds them by name, where code alone would lack its globals.
+    """
+    token = _by_reference.set(True)
+    try:
+        yield
+    finally:
+        _by_reference.reset(token)
+
+
+def _can_be_imported(function: Any) -> bool:
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
+
+
 def dump_function(function: Callable[..., Any]) -> tuple[Any, str]:
     """Return a function as data, and which kind of data: its name or its code."""
     module = getattr(function, "__module__", None) or ""
@@ -151,6 +175,8 @@ def dump_function(function: Callable[..., Any]) -> tuple[Any, str]:
                 "Python function. Use a function, or write a Layer."
             )
         return name, "function"
+    if _by_reference.get() and _can_be_imported(function):
+        return function, "raw"
     dumped = func_dump(function)
     _globals_of[dumped[0]] = function.__globals__
     return dumped, "lambda"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "CustomObjectScope",
     "Progbar",
     "custom_object_scope",
+    "custom_objects_of",
     "deserialize_keras_object",
     "enable_unsafe_deserialization",
     "func_dump",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _custom_objects: dict[str, Any] = {}
+_PACKAGE = __name__.split(".")[0]
 
 
 class CustomObjectScope:
@@ -281,3 +283,59 @@ def unpack_singleton(x: Any) -> Any:
 def object_list_uid(object_list: Any) -> str:
     """Return a string that identifies the very objects in a list, in their order."""
     return ", ".join(str(id(x)) for x in to_list(object_list, allow_tuple=True))
+
+
+def custom_objects_of(holders: Sequence[Any], config: Any) -> dict[str, Any]:
+    """Return name -> class or function of what a configuration names and the package lacks.
+
+    Args:
+        holders: the objects that are configured so, such as layers; what they hold is looked at.
+        config: the configuration, plain data.
+
+    Raises:
+        ValueError: when two of them share a name.
+    """
+    names = set(_strings(config))
+    found: dict[str, Any] = {}
+    ours: dict[str, Any] = {}
+    seen: set[int] = set()
+
+    def add(x: Any) -> None:
+        name, is_ours = x.__name__, (x.__module__ or "").split(".")[0] == _PACKAGE
+        other = (found if is_ours else {**ours, **found}).get(name, x)
+        if other is not x:
+            raise ValueError(
+                f"A copy would mistake one for the other: {other!r} and {x!r} are both named "
+                f"{name!r}. Rename one of them."
+            )
+        (ours if is_ours else found)[name] = x
+
+    def visit(x: Any) -> None:
+        if id(x) in seen:
+            return
+        seen.add(id(x))
+        if isinstance(x, (list, tuple)):
+            for item in x:
+                visit(item)
+        elif inspect.isclass(x) or inspect.isfunction(x):
+            if x.__name__ in names:
+                add(x)
+        elif hasattr(x, "get_config"):
+            add(type(x))
+            for value in vars(x).values():
+                visit(value)
+
+    for holder in holders:
+        visit(holder)
+    return found
+
+
+def _strings(x: Any) -> Iterator[str]:
+    if isinstance(x, str):
+        yield x
+    elif isinstance(x, dict):
+        for value in x.values():
+            yield from _strings(value)
+    elif isinstance(x, (list, tuple)):
+        for value in x:
+            yield from _strings(value)

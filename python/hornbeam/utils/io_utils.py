@@ -151,11 +151,26 @@ def ask_to_proceed_with_overwrite(filepath: str | os.PathLike[str]) -> bool:
 
     Returns:
         Whether the answer was yes.
+
+    Raises:
+        FileExistsError: when there is nobody to ask, as in a job without a terminal.
     """
-    answer = input(f"[WARNING] {filepath} already exists - overwrite? [y/n]").strip().lower()
+    answer = _asked(f"[WARNING] {filepath} already exists - overwrite? [y/n]", filepath)
     while answer not in ("y", "n"):
-        answer = input('Enter "y" (overwrite) or "n" (cancel).').strip().lower()
+        answer = _asked('Enter "y" (overwrite) or "n" (cancel).', filepath)
     if answer == "n":
         return False
     print("[TIP] Next time specify overwrite=True!")
     return True
+
+
+def _asked(question: str, filepath: str | os.PathLike[str]) -> str:
+    try:
+        return input(question).strip().lower()
+    except (EOFError, OSError, RuntimeError) as error:
+        # What `input` raises where standard input is at its end, closed or not there.
+        raise FileExistsError(
+            f"{os.fspath(filepath)!r} already exists, and with overwrite=False that has to be "
+            f"asked about, but there is no terminal to ask on ({type(error).__name__}). The file "
+            "is unchanged. Save with overwrite=True, under another name, or move the file away."
+        ) from error

@@ -68,6 +68,18 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// The message without the kernel's name before it, for a caller that names the operation.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let name = match self {
+            Self::Shape { op, .. } | Self::Index { op, .. } => op.len(),
+            Self::DType { op, .. } | Self::DTypeMismatch { op, .. } => op.len(),
+            Self::Register { .. } => return text,
+        };
+        text.split_off(name + ": ".len())
+    }
+
     /// A [`KernelError::Shape`] when `got` differs from `expected`.
     pub(crate) fn check_len(
         op: &'static str,
@@ -84,5 +96,49 @@ impl KernelError {
             expected: format!("{expected} elements"),
             got: format!("{got}"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_message_behind_the_name() {
+        let (op, what) = ("gather", "indices");
+        let (expected, got) = ("2 elements".to_string(), "3".to_string());
+        let errors = [
+            KernelError::Shape {
+                op,
+                what,
+                expected,
+                got,
+            },
+            KernelError::DType {
+                op: op.to_string(),
+                got: DType::Bool,
+                hint: "cast it",
+            },
+            KernelError::DTypeMismatch {
+                op: op.to_string(),
+                left: DType::F32,
+                right: DType::I32,
+            },
+            KernelError::Index {
+                op,
+                index: -1,
+                position: 0,
+                bound: 4,
+            },
+        ];
+        for error in errors {
+            assert_eq!(format!("gather: {}", error.reason()), error.to_string());
+        }
+        let error = KernelError::Register {
+            what: "an output".to_string(),
+            reg: 3,
+            known: 2,
+        };
+        assert_eq!(error.reason(), error.to_string());
     }
 }

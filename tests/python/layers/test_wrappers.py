@@ -220,6 +220,29 @@ def test_bidirectional_names_weights_and_configs():
     assert (again.predict(x) == model.predict(x)).all()
 
 
+def test_bidirectional_of_a_layer_with_functions_of_the_users():
+    def bent(x):
+        return K.tanh(x) + 0.1 * x
+
+    def penalty(w):
+        return 0.5 * K.sum(K.abs(w))
+
+    inner = layers.SimpleRNN(3, activation=bent, kernel_regularizer=penalty)
+    layer = layers.Bidirectional(inner, merge_mode="sum", input_shape=(1, 2))
+    model = keras.models.Sequential([layer])
+    x = np.random.RandomState(1).randn(4, 1, 2)
+    w, _, b, v, _, c = set_random_weights(layer)
+    one, two = x[:, 0] @ w + b, x[:, 0] @ v + c
+    expected = np.tanh(one) + 0.1 * one + np.tanh(two) + 0.1 * two
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-4, atol=1e-5)
+    penalties = sum(K.eval(loss) for loss in layer.losses)
+    assert penalties == pytest.approx(0.5 * (np.abs(w).sum() + np.abs(v).sum()), rel=1e-5)
+    with pytest.raises(ValueError, match="both named '<lambda>'"):
+        layers.Bidirectional(
+            layers.LSTM(2, activation=lambda x: x, recurrent_activation=lambda x: x)
+        )
+
+
 def test_bidirectional_stateful():
     layer = layers.Bidirectional(layers.SimpleRNN(2, stateful=True), batch_input_shape=(3, 4, 2))
     model = keras.models.Sequential([layer])

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -218,6 +219,34 @@ def test_overwriting_is_asked_about(tmp_path, monkeypatch):
         monkeypatch.setattr("builtins.input", lambda *a, answer=answer: answer)
         m.save_weights(path, overwrite=False)
         assert (path.read_bytes()[:8] == b"precious") == kept
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO(), io.StringIO("perhaps\n"), None])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("save", "m.h5"),
+        ("save", "m.keras"),
+        ("save_weights", "m.h5"),
+        ("save_weights", "m.weights.h5"),
+    ],
+)
+def test_without_a_terminal_to_ask_on_nothing_is_overwritten(
+    tmp_path, monkeypatch, method, name, stdin
+):
+    path = tmp_path / name
+    path.write_text("precious")
+    if stdin is not None:
+        stdin.seek(0)
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(FileExistsError, match=rf"{name}' already exists.*overwrite=True"):
+        getattr(model(), method)(str(path), overwrite=False)
+    assert path.read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    # What is not there yet needs no question.
+    path.unlink()
+    getattr(model(), method)(str(path), overwrite=False)
+    assert path.stat().st_size > 100
 
 
 def test_custom_objects(tmp_path):

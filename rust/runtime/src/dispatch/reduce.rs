@@ -78,7 +78,7 @@ fn arg<T: Element>(
     args: &Args<'_>,
     dims: [usize; 3],
 ) -> std::result::Result<(), String> {
-    arg_kernel::<T>(op, args.input(0), dims, args.output(0)).map_err(|e| e.to_string())
+    arg_kernel::<T>(op, args.input(0), dims, args.output(0)).map_err(|e| e.reason())
 }
 
 pub(super) fn arg_reduce(site: &Site<'_>, op: Extreme, axis: usize) -> Result<Prepared> {

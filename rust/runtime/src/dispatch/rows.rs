@@ -29,7 +29,7 @@ type OnTable = fn(&Args<'_>, [usize; 3]) -> Outcome;
 
 fn take<T: Element, I: Index>(args: &Args<'_>, dims: [usize; 3]) -> Outcome {
     kernel_gather::gather::<T, I>(args.input(0), dims, args.input(1), args.output(0))
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.reason())
 }
 
 fn with_index<R>(site: &Site<'_>, dtype: DType, int: R, long: R) -> Result<R> {
@@ -67,7 +67,7 @@ fn add<T: Element, I: Index>(args: &Args<'_>, dims: [usize; 3]) -> Outcome {
     let table = args.output::<T>(0);
     table.fill(T::NIL);
     kernel_gather::scatter_add::<T, I>(args.input(1), args.input(0), dims, table)
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.reason())
 }
 
 pub(super) fn scatter_add(site: &Site<'_>, axis: usize) -> Result<Prepared> {
@@ -131,7 +131,7 @@ fn last_axis(site: &Site<'_>) -> Result<usize> {
 pub(super) fn softmax(site: &Site<'_>) -> Result<Prepared> {
     fn run<T: Math>(args: &Args<'_>, columns: usize) -> Outcome {
         kernel_softmax::softmax::<T>(args.input(0), columns, args.output(0))
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.reason())
     }
     rows(site, run::<f32>, run::<f64>)
 }
@@ -139,7 +139,7 @@ pub(super) fn softmax(site: &Site<'_>) -> Result<Prepared> {
 pub(super) fn log_softmax(site: &Site<'_>) -> Result<Prepared> {
     fn run<T: Math>(args: &Args<'_>, columns: usize) -> Outcome {
         kernel_softmax::log_softmax::<T>(args.input(0), columns, args.output(0))
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.reason())
     }
     rows(site, run::<f32>, run::<f64>)
 }
@@ -148,7 +148,7 @@ pub(super) fn cross_entropy(site: &Site<'_>) -> Result<Prepared> {
     fn run<T: Math>(args: &Args<'_>, columns: usize) -> Outcome {
         let (logits, targets) = (args.input(0), args.input(1));
         kernel_softmax::softmax_cross_entropy::<T>(logits, targets, columns, args.output(0), None)
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.reason())
     }
     rows(site, run::<f32>, run::<f64>)
 }
@@ -172,7 +172,7 @@ pub(super) fn sparse_cross_entropy(site: &Site<'_>) -> Result<Prepared> {
             args.output(0),
             None,
         )
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.reason())
     }
     let columns = last_axis(site)?;
     let (x, labels) = (site.input(0).dtype, site.input(1).dtype);
@@ -197,7 +197,7 @@ fn spread<T: Copy>(
     let out = args.output::<T>(0);
     let mut mask = vec![0; out.len()];
     rng::fill_bernoulli_mask(stream, elements, f64::from_bits(p), &mut mask)
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| e.reason())?;
     out.iter_mut()
         .zip(&mask)
         .for_each(|(o, &m)| *o = if m == 0 { zero } else { one });
@@ -216,7 +216,7 @@ fn draw<T: Real>(dist: Distribution, stream: &Stream, elements: usize, args: &Ar
         // The mask is drawn as bytes and spread.
         Distribution::Bernoulli(_) => return spread(dist, stream, elements, args, zero, one),
     }
-    .map_err(|e| e.to_string())
+    .map_err(|e| e.reason())
 }
 
 pub(super) fn random(
@@ -236,7 +236,7 @@ pub(super) fn random(
         (Distribution::Bernoulli(p), DType::Bool | DType::U8) => fallible(move |args| {
             let out = args.output::<u8>(0);
             rng::fill_bernoulli_mask(&stream(args), elements, f64::from_bits(p), out)
-                .map_err(|e| e.to_string())
+                .map_err(|e| e.reason())
         }),
         _ => {
             type Draw = fn(Distribution, &Stream, usize, &Args<'_>) -> Outcome;

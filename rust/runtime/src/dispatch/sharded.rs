@@ -297,7 +297,7 @@ fn tables(site: &Site<'_>, s: &Sharded, sum: &ShardSum) -> Option<Prepared> {
     fn run<I: Index>(args: &Args<'_>, dims: [usize; 2], groups: &[usize], factor: f32) -> Outcome {
         let (indices, values) = (args.input::<I>(0), args.input(1));
         tree::scatter_add(values, indices, dims, groups, factor, args.output(0))
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.reason())
     }
     type Run = fn(&Args<'_>, [usize; 2], &[usize], f32) -> Outcome;
     let run: Run = match site.input(0).dtype {
