@@ -119,7 +119,7 @@ TEXTS = {
     "a name that is not there": (
         several,
         ({"a": A, "c": B}, [U, V]),
-        'No data provided for "b". Need data for each key in: [\'a\', \'b\']',
+        "No data provided for \"b\". Need data for each key in: ['a', 'b']",
         "Rename or add the entry",
     ),
     "None for an input": (

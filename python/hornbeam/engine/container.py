@@ -144,7 +144,7 @@ class Container(Layer):
         if not self.inputs or (not self.trainable and not self.stateful):
             return []
         updates = self._gather(lambda layer, x: layer.get_updates_for(x))
-        return _unique(updates + Layer.get_updates_for(self, None))
+        return _unique(updates + self._own(self._per_input_updates))
 
     @property
     def losses(self) -> list[Any]:
@@ -152,7 +152,17 @@ class Container(Layer):
         if not self.inputs:
             return []
         losses = self._gather(lambda layer, x: layer.get_losses_for(x))
-        return _unique(losses + Layer.get_losses_for(self, None))
+        return _unique(losses + self._own(self._per_input_losses))
+
+    def _own(self, by_input: dict[Any, list[Any]]) -> list[Any]:
+        """Return what the model itself was given, for no input or for tensors of its graph."""
+        within = {x for node in self.graph.nodes() for x in node.output_tensors} if by_input else ()
+        return [
+            item
+            for key, items in by_input.items()
+            if key is None or all(x in within for x in key)
+            for item in items
+        ]
 
     def get_updates_for(self, inputs: Any) -> list[Any]:
         """Return the updates that depend on these inputs (None: on no input)."""

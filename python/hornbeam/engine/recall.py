@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base_layer import Layer
+from .graph import nested_layers
 
 
 @dataclass
@@ -22,25 +23,20 @@ class TrainingGraph:
     Attributes:
         outputs: the predictions.
         masks: their masks.
-        calls: the calls of layers and their inputs, None for those of the model itself.
+        found: the 'updates' and 'losses' of its calls and of the weights, None for the model's own.
     """
 
     outputs: list[Any]
     masks: list[Any]
-    calls: list[tuple[Layer, list[Any]]] | None = None
+    found: dict[str, list[Any]] | None = None
 
     def gather(self, model: Any, what: str) -> list[Any]:
         """Return the 'updates' or 'losses' of the calls and of the weights."""
-        if self.calls is None:
+        if self.found is None:
             return getattr(model, what)
         if what == "updates" and not model.trainable and not model.stateful:
             return []
-        getter = f"get_{what}_for"
-        found = [item for layer, x in self.calls for item in getattr(layer, getter)(x)]
-        for layer in model.graph.layers:
-            found += getattr(layer, getter)(None)
-        found += getattr(Layer, getter)(model, None)
-        return list({id(item): item for item in found}.values())
+        return self.found[what]
 
 
 def training_graph(model: Any) -> TrainingGraph:
@@ -50,11 +46,26 @@ def training_graph(model: Any) -> TrainingGraph:
     masks = masks if isinstance(masks, list) else [masks]
     if all(layer._trainable_when_called == now for layer, now in dependent.items()):
         return TrainingGraph(list(model.outputs), masks)
-    with _as_frozen_now(dependent), _nested_anew(model.layers):
-        model._inner_calls.pop(tuple(model.inputs), None)
-        outputs, masks, _ = model.run_internal_graph(model.inputs)
-        calls = model._inner_calls.pop(tuple(model.inputs))
-    return TrainingGraph(outputs, masks, calls)
+    with _as_frozen_now(dependent):
+        found = {
+            what: [
+                item
+                for layer in model.graph.layers
+                for item in getattr(layer, f"get_{what}_for")(None)
+            ]
+            + model._own(getattr(model, f"_per_input_{what}"))
+            for what in ("updates", "losses")
+        }
+        with _recorded_apart(nested_layers(model)):
+            outputs, masks, _ = model.run_internal_graph(model.inputs)
+            for layer, x in model._inner_calls[tuple(model.inputs)]:
+                found["updates"] += layer.get_updates_for(x)
+                found["losses"] += layer.get_losses_for(x)
+    return TrainingGraph(outputs, masks, {key: _unique(items) for key, items in found.items()})
+
+
+def _unique(items: list[Any]) -> list[Any]:
+    return list({id(item): item for item in items}.values())
 
 
 def _dependent_layers(layers: list[Layer], trainable: bool) -> Iterator[tuple[Layer, bool]]:
@@ -71,16 +82,6 @@ def _dependent_layers(layers: list[Layer], trainable: bool) -> Iterator[tuple[La
             yield layer, now
 
 
-def _nested_models(layers: list[Layer]) -> Iterator[Any]:
-    for layer in layers:
-        wrapped = getattr(layer, "layer", None)
-        if hasattr(layer, "_inner_calls"):
-            yield layer
-            yield from _nested_models(layer.layers)  # type: ignore[attr-defined]
-        elif isinstance(wrapped, Layer):
-            yield from _nested_models([wrapped])
-
-
 @contextmanager
 def _as_frozen_now(dependent: dict[Layer, bool]) -> Iterator[None]:
     """Inside the block, a layer within a frozen model is frozen itself."""
@@ -94,16 +95,33 @@ def _as_frozen_now(dependent: dict[Layer, bool]) -> Iterator[None]:
             layer.trainable = trainable
 
 
+# Where layers, wrappers and models note what they computed on which inputs, and what came of it.
+_RECORDS = (
+    "_losses",
+    "_updates",
+    "_per_input_losses",
+    "_per_input_updates",
+    "_inner_inputs",
+    "_runs",
+    "_inner_calls",
+)
+
+
 @contextmanager
-def _nested_anew(layers: list[Layer]) -> Iterator[None]:
-    """Inside the block, models within the model do not reuse earlier calls."""
-    saved = [(m, m._runs, m._inner_calls) for m in dict.fromkeys(_nested_models(layers))]
-    for model, _, _ in saved:
-        model._runs, model._inner_calls = {}, {}
+def _recorded_apart(layers: list[Any]) -> Iterator[None]:
+    """Inside the block, layers have no records of earlier calls; at its end, none of new ones.
+
+    A call on the tensors of an earlier one, as those of the model's inputs are, would otherwise add
+    its losses and updates to those of the earlier call, or take its place.
+    """
+    saved = [
+        (layer, {name: vars(layer)[name] for name in _RECORDS if name in vars(layer)})
+        for layer in layers
+    ]
+    for layer, records in saved:
+        vars(layer).update({name: type(record)() for name, record in records.items()})
     try:
         yield
     finally:
-        for model, runs, calls in saved:
-            # The new calls say which updates training runs; earlier results stay as they were.
-            model._inner_calls = {**calls, **model._inner_calls}
-            model._runs = runs
+        for layer, records in saved:
+            vars(layer).update(records)

@@ -130,8 +130,7 @@ fn last_axis(site: &Site<'_>) -> Result<usize> {
 
 pub(super) fn softmax(site: &Site<'_>) -> Result<Prepared> {
     fn run<T: Math>(args: &Args<'_>, columns: usize) -> Outcome {
-        kernel_softmax::softmax::<T>(args.input(0), columns, args.output(0))
-            .map_err(|e| e.reason())
+        kernel_softmax::softmax::<T>(args.input(0), columns, args.output(0)).map_err(|e| e.reason())
     }
     rows(site, run::<f32>, run::<f64>)
 }
