@@ -195,8 +195,9 @@ def _how_to_fit(array: Any, shape: tuple[int | None, ...], prefix: str) -> str:
         return ". If this is one sample, make a batch of it: `x[np.newaxis]`."
     if sorted(came[1:]) == sorted(size or 0 for size in sizes):
         return ". If only the axes are in another order, use `np.transpose`, or `data_format`."
-    if len(came) > 1 and None not in sizes and np.prod(came[1:]) == np.prod(sizes):
-        return f". If only the shape is another, use `x.reshape({(-1, *sizes)})`."
+    known = [size for size in sizes if size is not None]
+    if len(came) > 1 and len(known) == len(sizes) and np.prod(came[1:]) == np.prod(known):
+        return f". If only the shape is another, use `x.reshape({(-1, *known)})`."
     if prefix == "model target":
         return ". Targets have the shape of the output: change them, or the model's last layer."
     return f". Change the data, or make the model for them: `input_shape={came[1:]}`."
