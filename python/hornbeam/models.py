@@ -21,6 +21,7 @@ from .saving import (
     save_model,
 )
 from .utils.generic_utils import to_list
+from .utils.user_warnings import warn
 
 __all__ = [
     "Model",
@@ -289,14 +290,11 @@ class Sequential(Model):
             batch_size: samples in a batch.
             verbose: 1 shows a progress bar.
         """
-        import warnings
-
         predictions = self.predict(x, batch_size, verbose)
         if predictions.min() < 0.0 or predictions.max() > 1.0:
-            warnings.warn(
+            warn(
                 "Network returning invalid probability values. The last layer might not normalize "
-                "predictions into probabilities (like softmax or sigmoid would).",
-                stacklevel=2,
+                "predictions into probabilities (like softmax or sigmoid would)."
             )
         return predictions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from ..layers import (
     add,
 )
 from ..models import Model
+from ..utils.user_warnings import warn
 from .imagenet_utils import (
     Settings,
     WeightsFile,
@@ -52,10 +52,7 @@ def _channels_last() -> Iterator[None]:
     if K.image_data_format() == "channels_last":
         yield
         return
-    warnings.warn(
-        "The Xception model takes images with the channels last, whatever the configured layout.",
-        stacklevel=4,
-    )
+    warn("The Xception model takes images with the channels last, whatever the configured layout.")
     K.set_image_data_format("channels_last")
     try:
         yield

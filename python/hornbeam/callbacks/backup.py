@@ -11,7 +11,6 @@ import logging
 import os
 import pickle
 import uuid
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from .. import backend as K
 from ..engine.strategy import get_strategy
 from ..errors import BackupError, SupersededError
+from ..utils.user_warnings import warn
 from .base import Callback
 
 _FORMAT = "hornbeam backup 1"
@@ -222,7 +222,7 @@ class BackupAndRestore(Callback):
             )
         shards = getattr(get_strategy(), "shards", 1)
         if state["shards"] != shards:
-            warnings.warn(
+            warn(
                 f"The backup was made with batches in {state['shards']} shards, training goes on "
                 f"with {shards}: its last bits will differ from an uninterrupted run's."
             )

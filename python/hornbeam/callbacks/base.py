@@ -9,7 +9,6 @@ The contract with the loop: `set_params`, `set_model`, `on_train_begin`; for eac
 from __future__ import annotations
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.logs import Logs
+from ..utils.user_warnings import warn
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 # A warning about slow callbacks needs this many seconds a batch (and most of the batch's time).
@@ -304,10 +304,9 @@ class CallbackList:
             return
         median = float(np.median(times))
         if self._batch_time > 0 and median > 0.95 * self._batch_time and median > _SLOW:
-            warnings.warn(
+            warn(
                 f"Method {hook}() is slow compared to the batch update ({median:f}). "
-                "Check your callbacks.",
-                stacklevel=3,
+                "Check your callbacks."
             )
 
 

@@ -7,12 +7,12 @@ import json
 import os
 import urllib.parse
 import urllib.request
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ..utils.user_warnings import warn
 from .base import Callback, as_logs
 from .stopping import monitor_direction
 
@@ -71,11 +71,10 @@ class ModelCheckpoint(Callback):
             return
         current = values.get(self.monitor)
         if current is None:
-            warnings.warn(
+            warn(
                 f"Can save best model only with {self.monitor} available, skipping. "
                 f"Available are: {', '.join(sorted(values)) or 'none'}",
                 RuntimeWarning,
-                stacklevel=2,
             )
         elif self.monitor_op(current, self.best):
             message = (
@@ -207,10 +206,7 @@ class RemoteMonitor(Callback):
             with urllib.request.urlopen(request, timeout=self.timeout) as response:
                 response.read()
         except OSError as error:
-            warnings.warn(
-                f"Warning: could not reach RemoteMonitor root server at {self.root}: {error}",
-                stacklevel=2,
-            )
+            warn(f"Warning: could not reach RemoteMonitor root server at {self.root}: {error}")
 
 
 def _plain(value: Any) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..utils.user_warnings import warn
 from .base import Callback, fed_by_loop
 
 
@@ -21,9 +21,7 @@ def monitor_direction(mode: str, monitor: str, what: str) -> str:
         what: the callback's name, for the warning about an unknown mode.
     """
     if mode not in ("auto", "min", "max"):
-        warnings.warn(
-            f"{what} mode {mode} is unknown, fallback to auto mode.", RuntimeWarning, stacklevel=3
-        )
+        warn(f"{what} mode {mode} is unknown, fallback to auto mode.", RuntimeWarning)
         mode = "auto"
     if mode == "auto":
         higher = "acc" in monitor or monitor.startswith("fmeasure")
@@ -144,11 +142,10 @@ class EarlyStopping(Callback):
         logs = logs or {}
         current = logs.get(self.monitor)
         if current is None:
-            warnings.warn(
+            warn(
                 f"Early stopping requires {self.monitor} available! "
                 f"Available are: {', '.join(sorted(logs)) or 'none'}",
                 RuntimeWarning,
-                stacklevel=2,
             )
             return
         if self.restore_best_weights:
@@ -312,11 +309,10 @@ class ReduceLROnPlateau(Callback):
         logs["lr"] = get_learning_rate(self.model.optimizer)
         current = logs.get(self.monitor)
         if current is None:
-            warnings.warn(
+            warn(
                 f"Learning Rate Plateau Reducing requires {self.monitor} available! "
                 f"Available are: {', '.join(sorted(logs))}",
                 RuntimeWarning,
-                stacklevel=2,
             )
             return
         if self.in_cooldown():

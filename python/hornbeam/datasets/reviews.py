@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import Any
 
 import numpy as np
 
+from ..utils.user_warnings import warn
 from .origins import fetch
 
 
@@ -22,9 +22,7 @@ def renamed_num_words(num_words: int | None, kwargs: dict[str, Any]) -> int | No
         TypeError: when there are others than `nb_words`.
     """
     if "nb_words" in kwargs:
-        warnings.warn(
-            "The `nb_words` argument in `load_data` has been renamed `num_words`.", stacklevel=3
-        )
+        warn("The `nb_words` argument in `load_data` has been renamed `num_words`.")
         num_words = kwargs.pop("nb_words")
     if kwargs:
         raise TypeError(f"load_data: unrecognized keyword arguments {sorted(kwargs)}")

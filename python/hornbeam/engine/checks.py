@@ -6,13 +6,13 @@ expected.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..data import as_array, is_lazy
+from ..utils.user_warnings import warn
 
 Shape = tuple[int | None, ...] | None
 
@@ -81,9 +81,7 @@ def _one_for_each(data: Any, names: Sequence[str], prefix: str) -> list[Any]:
             )
         unused = [key for key in data if key not in names]
         if unused:
-            warnings.warn(
-                f"The {prefix} has no use for {unused}: the model takes {list(names)}", stacklevel=2
-            )
+            warn(f"The {prefix} has no use for {unused}: the model takes {list(names)}")
         return [data[name] for name in names]
     if isinstance(data, (list, tuple)):
         return _from_list(list(data), names, prefix)
@@ -423,7 +421,7 @@ def standardize_weights(
         raise ValueError(f'sample_weight_mode should be None or "temporal". Found: {mode!r}')
     if sample_weight is not None:
         if class_weight is not None:
-            warnings.warn(
+            warn(
                 f"`class_weight` is not used for {name}, which has a sample_weight as well: "
                 "multiply the weights of the samples by those of their classes."
             )

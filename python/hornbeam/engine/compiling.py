@@ -6,7 +6,6 @@ by the fraction of weights that are not 0, so that neither padding nor ignored s
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from .. import backend as K
 from ..utils.generic_utils import get_custom_objects, nearest_name
+from ..utils.user_warnings import warn
 
 
 @dataclass
@@ -115,11 +115,10 @@ def _loss_functions(loss: Any, names: Sequence[str]) -> list[Callable[..., Any] 
         _check_names(loss, names, "loss")
         for name in names:
             if name not in loss:
-                warnings.warn(
+                warn(
                     f'Output "{name}" missing from loss dictionary. We assume this was done on '
                     "purpose, and we will not be expecting any data to be passed to "
-                    f'"{name}" during training.',
-                    stacklevel=5,
+                    f'"{name}" during training.'
                 )
         given = [loss.get(name) for name in names]
     elif isinstance(loss, (list, tuple)):

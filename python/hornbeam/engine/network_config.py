@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from typing import Any
 
 from ..utils.generic_utils import unpack_singleton
+from ..utils.user_warnings import warn
 from .base_layer import Layer, Node
 
 
@@ -78,11 +78,10 @@ def _plain_arguments(layer: Layer, node: Node) -> dict[str, Any]:
     try:
         json.dumps(node.arguments)
     except TypeError:
-        warnings.warn(
+        warn(
             f"Layer {layer.name} was passed non-serializable keyword arguments: {node.arguments}. "
             "They will not be included in the serialized model (and thus will be missing at "
-            "deserialization time).",
-            stacklevel=5,
+            "deserialization time)."
         )
         return {}
     return node.arguments

@@ -7,7 +7,6 @@ weights; its updates are the optimizer's and the layers'. The loops over it are 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from .. import backend as K
 from ..data import is_stream
 from ..legacy import interfaces
 from ..utils.generic_utils import unpack_singleton
+from ..utils.user_warnings import warn
 from . import checks, generators, loop
 from .compiled import CompiledModel, unknown_argument
 from .loop import Dataset, FitPlan
@@ -185,7 +185,7 @@ class Model(CompiledModel):
         self, epochs: int, kwargs: dict[str, Any], stream: bool
     ) -> tuple[int, dict[str, Any]]:
         if "nb_epoch" in kwargs:
-            warnings.warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.")
+            warn("The `nb_epoch` argument in `fit` has been renamed `epochs`.")
             epochs = kwargs.pop("nb_epoch")
         taken = {key: kwargs.pop(key) for key in list(kwargs) if key in _STREAM_ARGUMENTS}
         for key in [k for k, v in taken.items() if v is None and not stream]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from .. import activations, constraints, initializers, regularizers
 from .. import backend as K
 from ..engine import InputSpec, Layer
 from ..utils.generic_utils import has_arg
+from ..utils.user_warnings import warn
 from ._conv import Conv1D, Conv2D
 from ._lambda import dump_function, load_function
 from ._weights import known_dimension, positive_integer
@@ -63,14 +63,10 @@ class Merge(Layer):
         **kwargs: Any,
     ) -> None:
         self.layers = list(layers or ())
-        warnings.warn(
-            "The `Merge` layer is a form of Keras 1. Use the layers in `layers.merge` instead, "
-            "such as `add`, `concatenate` or `dot`.",
-            stacklevel=2,
-        )
-        super().__init__(name=name, **kwargs)
         if not callable(mode) and mode not in MODES:
             raise ValueError(f"Invalid merge mode: {mode!r}. Expected a function or one of {MODES}")
+        _show_todays_call(mode, concat_axis, dot_axes)
+        super().__init__(name=name, **kwargs)
         self.mode = mode
         self.concat_axis = concat_axis
         self.dot_axes = dot_axes
@@ -187,6 +183,22 @@ class Merge(Layer):
                 what = f"The Merge layer {config.get('name')!r}"
                 config[key] = load_function(config[key], kind, custom_objects, what)
         return cls(**config)
+
+
+def _show_todays_call(mode: Any, concat_axis: Any, dot_axes: Any) -> None:
+    if callable(mode):
+        call = f"Lambda({getattr(mode, '__name__', 'function')})(inputs)"
+    else:
+        call = {
+            "sum": "add(inputs)",
+            "mul": "multiply(inputs)",
+            "ave": "average(inputs)",
+            "max": "maximum(inputs)",
+            "concat": f"concatenate(inputs, axis={concat_axis})",
+            "dot": f"dot(inputs, axes={dot_axes})",
+            "cos": f"dot(inputs, axes={dot_axes}, normalize=True)",
+        }[mode]
+    warn(f"`merge` is a form of Keras 1. Update your call to the Keras 2 API: `{call}`")
 
 
 def merge(
@@ -407,10 +419,7 @@ class Highway(Layer):
 
 def _dilated(cls: type, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs["dilation_rate"] = kwargs.pop("atrous_rate", 1)
-    warnings.warn(
-        f"`{name}` is a form of Keras 1. Use `{cls.__name__}` with `dilation_rate` instead.",
-        stacklevel=3,
-    )
+    warn(f"`{name}` is a form of Keras 1. Use `{cls.__name__}` with `dilation_rate` instead.")
     return cls(*args, **kwargs)
 
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..utils.generic_utils import nearest_name
+from ..utils.user_warnings import warn
 from .preprocessors import (
     Preprocessor,
     add_weight_args_preprocessing,
@@ -38,6 +38,8 @@ from .preprocessors import (
     zeropadding2d_args_preprocessor,
 )
 
+# The modules whose objects are written as the calls that make them.
+_DESCRIBED = tuple(f"hornbeam.{m}" for m in ("constraints", "initializers", "regularizers"))
 F = TypeVar("F", bound=Callable[..., Any])
 
 # What every layer takes through **kwargs, whatever its own signature names.
@@ -102,10 +104,9 @@ def generate_legacy_interface(
                     _rename(target, kwargs, old, new)
                     converted.append(old)
             if converted:
-                warnings.warn(
+                warn(
                     f"Update your `{target}` call to the Keras 2 API: "
-                    f"`{format_call(target, args[1:], kwargs)}`",
-                    stacklevel=2,
+                    f"`{format_call(target, args[1:], kwargs)}`"
                 )
             if object_type == "class":
                 _check_keywords(type(args[0]), target, own, kwargs)
@@ -138,7 +139,14 @@ def _format_value(value: Any) -> str:
         return f'"{value}"'
     if isinstance(value, np.ndarray):
         return "array"
+    if type(value) is list:
+        return f"[{', '.join(map(_format_value, value[:8]))}{', ...' * (len(value) > 8)}]"
+    if type(value).__module__.startswith(_DESCRIBED):
+        return format_call(type(value).__name__, (), value.get_config())
     text = str(value)
+    if text.startswith("<"):
+        # A function, a generator, a tensor: its name says more than where it is kept.
+        text = str(getattr(value, "__name__", None) or getattr(value, "name", None) or text)
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -6,35 +6,33 @@ returns both anew, with the old names that it translated: any at all make the ca
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..utils.user_warnings import warn
+
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 Preprocessor = Callable[[Args, Kwargs], tuple[Args, Kwargs, list[str]]]
 
-# From here to the user's line: the preprocessor, the decorator's wrapper.
-_USER_FRAME = 3
 _PADS = ("top_pad", "bottom_pad", "left_pad", "right_pad")
 
 
 def embedding_kwargs_preprocessor(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs, list[str]]:
     """Drop `dropout`, which a layer of its own does today, with a warning that says so."""
     if kwargs.pop("dropout", None) is not None:
-        warnings.warn(
+        warn(
             "The `dropout` argument of `Embedding` is ignored. Put a SpatialDropout1D layer right "
-            "after the Embedding layer to get the same behavior.",
-            stacklevel=_USER_FRAME,
+            "after the Embedding layer to get the same behavior."
         )
     return args, kwargs, []
 
 
 def recurrent_args_preprocessor(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs, list[str]]:
     """Translate `forget_bias_init`, and `input_dim` with `input_length` into `input_shape`."""
-    converted = _forget_bias(kwargs, _USER_FRAME + 1) + _sequence_shape(kwargs)
+    converted = _forget_bias(kwargs) + _sequence_shape(kwargs)
     return args, kwargs, converted
 
 
@@ -97,7 +95,7 @@ def deconv2d_args_preprocessor(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs
 
 def convlstm2d_args_preprocessor(args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs, list[str]]:
     """Translate `forget_bias_init`; the rest as for `Conv2D`."""
-    converted = _forget_bias(kwargs, _USER_FRAME + 1)
+    converted = _forget_bias(kwargs)
     args, kwargs, more = conv2d_args_preprocessor(args, kwargs)
     return args, kwargs, converted + more
 
@@ -151,11 +149,10 @@ def generator_methods_args_preprocessor(
     if batch_size:
         kwargs["steps_per_epoch"] = samples // batch_size
     else:
-        warnings.warn(
+        warn(
             "`steps_per_epoch` does not mean what `samples_per_epoch` meant in Keras 1: it is the "
             "number of batches to draw from the generator in each epoch. The number was taken over "
-            "unchanged; update the call.",
-            stacklevel=_USER_FRAME,
+            "unchanged; update the call."
         )
         kwargs["steps_per_epoch"] = samples
     return args, kwargs, ["samples_per_epoch"]
@@ -173,16 +170,15 @@ def add_weight_args_preprocessing(args: Args, kwargs: Kwargs) -> tuple[Args, Kwa
     return args, kwargs, []
 
 
-def _forget_bias(kwargs: Kwargs, stacklevel: int) -> list[str]:
+def _forget_bias(kwargs: Kwargs) -> list[str]:
     if "forget_bias_init" not in kwargs:
         return []
     if kwargs.pop("forget_bias_init") == "one":
         kwargs["unit_forget_bias"] = True
         return ["forget_bias_init"]
-    warnings.warn(
+    warn(
         "The `forget_bias_init` argument has been ignored. "
-        "Use `unit_forget_bias=True` instead to initialize with ones.",
-        stacklevel=stacklevel,
+        "Use `unit_forget_bias=True` instead to initialize with ones."
     )
     return []
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from ..utils.user_warnings import warn
 
 DEFAULT_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _MODES = ("binary", "count", "tfidf", "freq")
@@ -127,10 +128,7 @@ class Tokenizer:
             TypeError: for an unknown keyword.
         """
         if "nb_words" in kwargs:
-            warnings.warn(
-                "The `nb_words` argument in `Tokenizer` has been renamed `num_words`.",
-                stacklevel=2,
-            )
+            warn("The `nb_words` argument in `Tokenizer` has been renamed `num_words`.")
             num_words = kwargs.pop("nb_words")
         document_count = kwargs.pop("document_count", 0)
         if kwargs:

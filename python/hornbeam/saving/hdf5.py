@@ -12,7 +12,6 @@ import json
 import os
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as K
+from ..utils.user_warnings import warn
 from . import keras3, keras3_weights
 from .config import BACKEND, KERAS_VERSION, model_config, model_from_config, plain
 from .eras import translate_metrics, translate_optimizer
@@ -277,10 +277,9 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
     from .. import optimizers
 
     if "training_config" not in f.attrs:
-        warnings.warn(
+        warn(
             "No training configuration found in save file: the model was *not* compiled. Compile "
-            "it manually.",
-            stacklevel=5,
+            "it manually."
         )
         return
     training = json.loads(_text(f.attrs["training_config"]))
@@ -313,10 +312,9 @@ def _compile_as_saved(model: Any, f: Any, custom_objects: dict[str, Any] | None)
         state = state_from_file(model, values, names, version, by_weight)
         model.optimizer.set_weights(state)
     except ValueError as error:
-        warnings.warn(
+        warn(
             "Error in loading the saved optimizer state. As a result, your model is starting with "
-            f"a freshly initialized optimizer. ({error})",
-            stacklevel=5,
+            f"a freshly initialized optimizer. ({error})"
         )
 
 

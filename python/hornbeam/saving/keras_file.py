@@ -6,11 +6,11 @@ import io
 import json
 import os
 import time
-import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from ..utils.user_warnings import warn
 from . import keras3_writing
 from .config import model_from_config, plain
 from .hdf5 import replacing
@@ -86,10 +86,9 @@ def _compile_as_saved(model: Any, config: Mapping[str, Any] | None, f: Any) -> N
     from .. import optimizers
 
     if not config:
-        warnings.warn(
+        warn(
             "No training configuration found in save file: the model was *not* compiled. Compile "
-            "it manually.",
-            stacklevel=4,
+            "it manually."
         )
         return
     try:
@@ -101,10 +100,7 @@ def _compile_as_saved(model: Any, config: Mapping[str, Any] | None, f: Any) -> N
             loss_weights=config.get("loss_weights"),
         )
     except (TypeError, ValueError) as error:
-        warnings.warn(
-            f"The model was *not* compiled as it was saved. Compile it manually. ({error})",
-            stacklevel=4,
-        )
+        warn(f"The model was *not* compiled as it was saved. Compile it manually. ({error})")
         return
     if "optimizer" not in f or not len(f["optimizer/vars"]):
         return
@@ -113,8 +109,7 @@ def _compile_as_saved(model: Any, config: Mapping[str, Any] | None, f: Any) -> N
         own = str(config["optimizer"].get("module", "")).startswith("hornbeam.")
         read_optimizer(f, model, own)
     except ValueError as error:
-        warnings.warn(
+        warn(
             "Error in loading the saved optimizer state. As a result, your model is starting with "
-            f"a freshly initialized optimizer. ({error})",
-            stacklevel=4,
+            f"a freshly initialized optimizer. ({error})"
         )

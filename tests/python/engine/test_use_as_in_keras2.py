@@ -136,7 +136,7 @@ class TestFixedBatches:
 
 
 class TestLegacyConfig:
-    @pytest.mark.filterwarnings("ignore:The `Merge` layer")
+    @pytest.mark.filterwarnings("ignore:`merge` is a form")
     def test_merged_branches_come_back(self):
         branches = [Sequential([Dense(3, input_shape=(4,))]) for _ in range(2)]
         model = Sequential([Merge(branches, mode="concat"), Dense(2)])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...utils.conv_utils import normalize_data_format
+from ...utils.user_warnings import warn
 from . import transforms
 from .affine import FILL_MODES
 from .iterators import DirectoryIterator, NumpyArrayIterator
@@ -216,10 +216,9 @@ class ImageDataGenerator:
 
     def _fitted(self, setting: str, statistic: np.ndarray | None) -> bool:
         if statistic is None:
-            warnings.warn(
+            warn(
                 f"This ImageDataGenerator specifies `{setting}`, but it hasn't been fit on any "
-                "training data. Fit it first by calling `.fit(numpy_data)`.",
-                stacklevel=3,
+                "training data. Fit it first by calling `.fit(numpy_data)`."
             )
         return statistic is not None
 
@@ -295,10 +294,9 @@ class ImageDataGenerator:
                 f"ImageDataGenerator.fit: expected an array of 4 axes, got the shape {x.shape}"
             )
         if x.shape[self.channel_axis] not in (1, 3, 4):
-            warnings.warn(
+            warn(
                 "ImageDataGenerator.fit: expected 1, 3 or 4 channels on axis "
-                f"{self.channel_axis} ({self.data_format}), got the shape {x.shape}",
-                stacklevel=2,
+                f"{self.channel_axis} ({self.data_format}), got the shape {x.shape}"
             )
         if augment:
             rng = np.random if seed is None else np.random.RandomState(seed)
