@@ -21,6 +21,7 @@ from hornbeam.models import Sequential
 from hornbeam.utils.io_utils import HDF5Matrix
 
 ray = pytest.importorskip("ray")
+strategy = pytest.importorskip("hornbeam.distribution.ray.strategy")
 pytestmark = [
     pytest.mark.slow,
     # Ray leaves sockets and files to the interpreter's end.
@@ -238,6 +239,68 @@ def test_what_callbacks_change_reaches_the_workers():
         plain = fit(two)
     assert_same(a, b)
     assert not np.array_equal(state(a[0])[0], state(plain[0])[0])
+
+
+class Schedule(Callback):
+    """A learning rate for each batch; and something that is done at one of them."""
+
+    def __init__(self, reads_weights, act=None):
+        super().__init__()
+        self.reads_weights, self.act = reads_weights, act
+        self.epoch, self.seen = 0, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_batch_begin(self, batch, logs=None):
+        self.model.optimizer.lr = 0.02 / (1 + batch + 10 * self.epoch)
+
+    def on_batch_end(self, batch, logs=None):
+        if self.reads_weights:
+            self.seen.append(float(np.abs(self.model.get_weights()[0]).sum()))
+        if self.act is not None and (self.epoch, batch) == (1, 6):
+            act, self.act = self.act, None
+            act()
+
+
+@pytest.fixture(scope="module")
+def scheduled(cluster):
+    with DataParallel(1, shards=SHARDS) as one:
+        schedule = Schedule(True)
+        return *fit(one, [schedule]), schedule.seen
+
+
+@pytest.mark.parametrize("reads_weights", [False, True])
+@pytest.mark.parametrize("victims", [0, 1, 2])
+def test_a_learning_rate_for_each_batch(scheduled, victims, reads_weights, monkeypatch):
+    """Through the loss of a worker and of all, and without an order of its own for each step."""
+    sent = []
+    with DataParallel(2, shards=SHARDS) as two:
+        crew = two.strategy().crew
+        submit = crew.submit
+        monkeypatch.setattr(crew, "submit", lambda order: (sent.append(order), submit(order)))
+        schedule = Schedule(reads_weights, lambda: kill(pids(two)[2 - victims :]))
+        trained = fit(two, [schedule])
+        orders = [order for order in sent if order.program is not None]
+        # Who knows nothing begins with the values of the driver, or with the first order.
+        assert len(orders) == 3 or victims == 2 and len(orders) == 4
+    assert_same(trained, scheduled[:2])
+    assert schedule.seen == (scheduled[2] if reads_weights else [])
+    assert schedule.act is None
+
+
+def test_much_that_is_changed_between_steps(monkeypatch):
+    """More than a message should hold, and more changes than are kept."""
+    monkeypatch.setattr(strategy, "_FEW_BYTES", 100)
+    monkeypatch.setattr(strategy, "_MANY", 3)
+
+    class Shake(Schedule):
+        def on_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.set_weights([0.9 * w for w in self.model.get_weights()])
+
+    with DataParallel(1, shards=SHARDS) as one, DataParallel(2, shards=SHARDS) as two:
+        assert_same(fit(one, [Shake(True)]), fit(two, [Shake(True)]))
 
 
 def test_ctrl_c_leaves_the_weights_of_the_last_whole_step():

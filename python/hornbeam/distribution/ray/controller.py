@@ -25,7 +25,7 @@ from ..parallel import DataParallel
 from .coordinator import Coordinator
 from .head import HeadWatch
 from .losses import Losses
-from .orders import Order, Progress, Settings, Task
+from .orders import Change, Order, Progress, Settings, Task
 from .worker import HornbeamWorker
 
 # Seconds in which a cluster's head has to accept a connection.
@@ -324,10 +324,22 @@ class Crew:
         for member in self.entered():
             member.handle.submit.remote(order)
 
-    def allow(self, number: int, steps: int) -> None:
-        """Let all workers, those that are still to come as well, run so many steps of an order."""
-        self._orders[number] = replace(self._orders[number], allowed=steps)
-        self.tell("allow", number, steps)
+    def allow(self, number: int, steps: int, changes: tuple[Change, ...]) -> None:
+        """Let all workers, those that are still to come as well, run so many steps of an order.
+
+        Args:
+            number: the order.
+            steps: how many of its steps may be run.
+            changes: all that variables are given between them.
+        """
+        known = len(self._orders[number].changes)
+        self._orders[number] = replace(self._orders[number], allowed=steps, changes=changes)
+        self.tell("allow", number, steps, known, changes[known:])
+
+    def finish(self, number: int, steps: int) -> None:
+        """Let an order end with the steps that have been allowed and run."""
+        self._orders[number] = replace(self._orders[number], steps=steps)
+        self.tell("finish", number, steps)
 
     def entered(self) -> list[Member]:
         """Return the workers that have been sent to join the group."""

@@ -6,6 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+@dataclass(frozen=True)
+class Change:
+    """Values that variables are given between two steps of an order.
+
+    Attributes:
+        before: the step before which they are given.
+        values: the values, by the variables' numbers.
+    """
+
+    before: int
+    values: dict[int, Any]
+
+
 @dataclass
 class Order:
     """Something that every worker does, one after the other by number.
@@ -20,6 +33,8 @@ class Order:
         samples: reference to the order of the samples, None for their own.
         first_step: the number of the first step over all passes.
         allowed: steps that may be run before the driver allows more; None for all.
+        changes: what variables are given between two steps.
+        steps: the steps that it has, if fewer than its samples make.
     """
 
     number: int
@@ -31,6 +46,8 @@ class Order:
     samples: Any = None
     first_step: int = 0
     allowed: int | None = None
+    changes: tuple[Change, ...] = ()
+    steps: int | None = None
 
 
 @dataclass

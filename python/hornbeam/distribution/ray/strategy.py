@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ from ...engine.strategy import LocalStrategy, Program, Run
 from . import programs
 from .controller import Crew, StateLostError, WorkersLostError
 from .files import send
-from .orders import Order, Progress, Task
+from .orders import Change, Order, Progress, Task
 from .spread import SpreadSequence
+
+# Changes between two steps that are sent as a part of a message, and how many an order may have.
+_FEW_BYTES = 64 << 10
+_MANY = 1000
 
 
 class RayStrategy:
@@ -93,9 +97,10 @@ class RayStrategy:
         if not self._behind:
             return
         while True:
-            number, steps = self._order, 0 if self._open is None else self._open.own_steps
+            run = self._open
+            steps = run.own_steps if run is not None and run.stands() else None
             try:
-                values = self.crew.ask(_values_of(number, steps), 60.0)
+                values = self.crew.ask(_values_of(self._order, steps), 60.0)
                 break
             except StateLostError:
                 if self._latest is not None:
@@ -106,6 +111,8 @@ class RayStrategy:
                 if not _same(value, self._known.get(number)):
                     self._variables[number].set_value(np.array(value))
                 self._known[number] = np.array(value)
+        if self._open is not None:
+            self._open.note_values()
 
     @contextlib.contextmanager
     def fitting(self) -> Any:
@@ -156,12 +163,18 @@ class RayStrategy:
             self.crew.load(self._numbers[key][1], sent)
         return self._numbers[key][1]
 
-    def submit(self, **what: Any) -> int:
-        """Give the workers an order, with what has been changed here; return its number."""
+    def submit(self, instead: Mapping[int, np.ndarray] | None = None, **what: Any) -> int:
+        """Give the workers an order, with what has been changed here; return its number.
+
+        Args:
+            instead: values that are given instead of those here.
+            what: the order's other attributes.
+        """
         self.close_open()
         # What the workers begin with is kept here, should all of them be lost.
         self.fetch()
-        changed = self._changes()
+        changed = {**self.take_changes()[0], **(instead or {})}
+        self._known.update(instead or {})
         values = ray.put(changed) if changed else None
         complete = len(changed) == len(self._variables)
         self._order += 1
@@ -177,24 +190,23 @@ class RayStrategy:
         """Make the workers' weights those of this process; return the order that does."""
         self.close_open()
         self.fetch()
-        if self.has_changed():
+        if self.changes():
             number = self.submit()
             while not self.crew.progress(number, 0, 1.0).order >= number:
                 pass
         return self._order
 
-    def _changes(self) -> dict[int, np.ndarray]:
-        changed = {}
-        for number, variable in self._variables.items():
-            value = variable.get_value()
-            if not _same(value, self._known.get(number)):
-                changed[number] = self._known[number] = value
-        return changed
+    def changes(self) -> dict[int, np.ndarray]:
+        """Return the values of variables here that the workers have not been told of."""
+        values = {number: variable.get_value() for number, variable in self._variables.items()}
+        return {n: x for n, x in values.items() if not _same(x, self._known.get(n))}
 
-    def has_changed(self) -> bool:
-        """Tell whether variables here have values that the workers have not been told of."""
-        values = ((v.get_value(), self._known.get(n)) for n, v in self._variables.items())
-        return any(not _same(value, known) for value, known in values)
+    def take_changes(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+        """Return `changes()`, which the workers are told of now, and what they knew instead."""
+        changed = self.changes()
+        known = {n: self._known[n] for n in changed if n in self._known}
+        self._known.update(changed)
+        return changed, known
 
     def begun(self, run: TrainingRun) -> None:
         """Remember that the workers are at a pass, and their weights ahead of those here."""
@@ -215,7 +227,7 @@ class RayStrategy:
         return self._sent[id(x)][1]
 
 
-def _values_of(number: int, steps: int) -> Any:
+def _values_of(number: int, steps: int | None) -> Any:
     return lambda handle: handle.values.remote(number, steps)
 
 
@@ -226,7 +238,8 @@ def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
 class TrainingRun:
     """A pass of training on the workers (see `engine.strategy.Run`).
 
-    Where something is changed here between two steps, the rest of the pass is another order.
+    What is changed here between two steps, a learning rate for example, goes to the workers with
+    the steps that they may run next. Where much is changed, the rest of the pass is another order.
     """
 
     def __init__(
@@ -250,6 +263,11 @@ class TrainingRun:
         # What earlier orders have done of the pass.
         self._steps_before = self._samples_before = 0
         self._sums_before = [0.0] * program.scalars
+        # The order's changes, the step of it that the values here belong to, with the sums up to
+        # there, and what was there before the changes since then.
+        self._changes: tuple[Change, ...] = ()
+        self._noted = (0, 0, self._sums_before)
+        self._unchanged: dict[int, np.ndarray] = {}
 
     @property
     def steps(self) -> int:
@@ -286,27 +304,53 @@ class TrainingRun:
 
     def _begin(self, goal: int, stepwise: bool) -> None:
         strategy = self._strategy
-        if self._number and self._allowed is not None and self.steps_done < self.steps:
-            if strategy.has_changed():
-                self._split()
-        if self._number:
-            allowed = goal - self._steps_before
-            if self._allowed is not None and allowed > self._allowed:
-                self._allowed = allowed
-                strategy.crew.allow(self._number, allowed)
-                strategy.begun(self)
-            return
+        if self.stands() and self.steps_done < self.steps:
+            self._take_changes()
+        allowed = goal - self._steps_before
+        if not self._number:
+            self._submit(allowed if stepwise else None)
+        elif self._allowed is not None and allowed > self._allowed:
+            self._allowed = allowed
+            strategy.crew.allow(self._number, allowed, self._changes)
+            strategy.begun(self)
+
+    def _submit(self, allowed: int | None, instead: Mapping[int, np.ndarray] | None = None) -> None:
+        """Let the rest of the pass be an order."""
+        strategy = self._strategy
         program = strategy.number_of(self._program)
-        self._allowed = goal - self._steps_before if stepwise else None
+        self._allowed = allowed
         self._number = strategy.submit(
+            instead,
             program=program,
             arrays=[strategy.send(x) for x in self._arrays],
             batch_size=self._batch_size,
             samples=self._rest(),
             first_step=self._first_step + self._steps_before,
-            allowed=self._allowed,
+            allowed=allowed,
+            changes=self._changes,
         )
+        self._noted = (0, self._samples_before, self._sums_before)
         strategy.begun(self)
+
+    def stands(self) -> bool:
+        """Tell whether the workers stand still, since no more steps are allowed."""
+        return bool(self._number) and self._now.steps_done == self._allowed
+
+    def _take_changes(self) -> None:
+        """Let what has been changed here be known to the workers before the next step."""
+        size = sum(value.nbytes for value in self._strategy.changes().values())
+        if size > _FEW_BYTES or size and len(self._changes) >= _MANY:
+            self._split()
+        elif size:
+            changed, before = self._strategy.take_changes()
+            self._unchanged = {**before, **self._unchanged}
+            self._changes += (Change(self.own_steps, changed),)
+
+    def note_values(self) -> None:
+        """Note that the workers' values have been fetched: should all be lost, they begin there."""
+        if self.stands():
+            sums = [mean * self.samples_done for mean in self.means()]
+            self._noted, self._unchanged = (self.own_steps, self.samples_done, sums), {}
 
     def _rest(self) -> Any:
         """Return a reference to the order of the samples that are left, None for their own."""
@@ -318,8 +362,7 @@ class TrainingRun:
     def hold(self) -> None:
         """Stand still between two steps, with the weights here; `run` goes on with the rest."""
         has_ended = self._now.finished and self.steps_done == self.steps
-        # Where no more steps are allowed the workers stand still already.
-        if self._number and not has_ended and self._now.steps_done != self._allowed:
+        if self._number and not has_ended and not self.stands():
             self._split()
         self._strategy.fetch()
 
@@ -328,6 +371,7 @@ class TrainingRun:
         self.close()
         self._sums_before = [mean * self.samples_done for mean in self.means()]
         self._steps_before, self._samples_before = self.steps_done, self.samples_done
+        self._changes, self._unchanged = (), {}
         self._now, self._number = Progress(finished=False), 0
 
     def _look(self, goal: int, timeout: float) -> None:
@@ -345,18 +389,31 @@ class TrainingRun:
         if now.finished and self.steps_done < min(goal, self.steps):
             raise RuntimeError(f"the workers ended a pass at step {self.steps_done} of {goal}")
 
-    def _restart(self) -> None:
-        """Have the order done again, by workers that know nothing of it."""
-        strategy, goal = self._strategy, self._allowed
+    def _restart(self, goal: int | None = None) -> None:
+        """Have the order done again, by workers that know nothing of it.
+
+        They begin with the values that are here, and what has been changed since goes to them as it
+        did before.
+
+        Args:
+            goal: the step of the pass to go on to; None for as far as was allowed.
+        """
+        strategy, allowed = self._strategy, self._allowed
+        if goal is not None:
+            allowed = goal - self._steps_before
         strategy.crew.tell("stop", self._number)
         strategy.forget()
+        done, self._samples_before, self._sums_before = self._noted
+        self._steps_before += done
+        later = [change for change in self._changes if change.before >= done]
+        self._changes = tuple(Change(c.before - done, c.values) for c in later)
         self._now, self._number = Progress(finished=False), 0
-        self._begin(self.steps if goal is None else self._steps_before + goal, goal is not None)
+        self._submit(None if allowed is None else allowed - done, self._unchanged)
 
     def replay(self) -> None:
         """Run again what had run of the latest order when all workers were lost."""
         goal = self.steps_done
-        self._restart()
+        self._restart(goal)
         while self.steps_done < goal:
             self._look(goal, 1.0)
 
@@ -372,7 +429,10 @@ class TrainingRun:
             return
         if self._now.finished and self._now.order == self._number:
             return
-        self._strategy.crew.tell("stop", self._number)
+        if self.stands():
+            self._strategy.crew.finish(self._number, self.own_steps)
+        else:
+            self._strategy.crew.tell("stop", self._number)
         while not (self._now.finished and self._now.order == self._number):
             try:
                 now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from .. import leaving, training
 from ..balance import Report
 from . import programs
 from .files import open_source
-from .orders import Order, Progress, Settings, Task
+from .orders import Change, Order, Progress, Settings, Task
 from .spread import BatchMaker
 from .wire import Standing, decode_state, describe_error, encode_state, rebuild_error
 
@@ -98,7 +98,12 @@ class HornbeamWorker:
         self._error: tuple[str, str, str] | None = None
         self._handed: tuple[int, int, list[float]] | None = None
         self._stop_number = -1
+        # By order: steps that may be run, changes between them by their number and how many there
+        # are, and the steps that it has in all.
         self._allowed: dict[int, int] = {}
+        self._changes: dict[int, dict[int, Change]] = {}
+        self._announced: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._leaving = False
         self._failure: str | None = None
         self._changed = threading.Condition()
@@ -143,12 +148,35 @@ class HornbeamWorker:
         """Take an order; those before it are carried out first."""
         with self._changed:
             self._orders[order.number] = order
+            if order.steps is not None:
+                self._ends[order.number] = order.steps
+        if order.allowed is not None:
+            self.allow(order.number, order.allowed, 0, order.changes)
+
+    def allow(self, number: int, steps: int, first: int, changes: Sequence[Change]) -> None:
+        """Let an order's steps run up to a number of them.
+
+        Calls may come in any order: no step is run before all changes that were announced are here.
+
+        Args:
+            number: the order.
+            steps: how many of its steps may be run.
+            first: how many changes were announced before.
+            changes: those that are new.
+        """
+        with self._changed:
+            if number < self._number:
+                return
+            self._allowed[number] = max(steps, self._allowed.get(number, 0))
+            self._changes.setdefault(number, {}).update(enumerate(changes, first))
+            announced = max(first + len(changes), self._announced.get(number, 0))
+            self._announced[number] = announced
             self._changed.notify_all()
 
-    def allow(self, number: int, steps: int) -> None:
-        """Let an order's steps run up to a number of them."""
+    def finish(self, number: int, steps: int) -> None:
+        """Let an order end after so many steps, which have been allowed."""
         with self._changed:
-            self._allowed[number] = max(steps, self._allowed.get(number, 0))
+            self._ends[number] = steps
             self._changed.notify_all()
 
     def stop(self, number: int) -> None:
@@ -184,8 +212,8 @@ class HornbeamWorker:
             raise RuntimeError(self._failure)
         return now
 
-    def values(self, after: int, steps: int) -> dict[int, np.ndarray]:
-        """Return the variables' values after an order, or after some steps that it stands at."""
+    def values(self, after: int, steps: int | None) -> dict[int, np.ndarray]:
+        """Return the variables' values after an order, or after the steps that it stands at."""
         self._await(after, steps)
         return programs.values_of(self._variables)
 
@@ -268,6 +296,9 @@ class HornbeamWorker:
         with self._changed:
             self._number, self._order, self._finished = order.number, order, False
             self._error = self._pass = None
+            for kept in (self._allowed, self._changes, self._announced, self._ends):
+                for old in [n for n in kept if n < order.number]:
+                    del kept[old]
         try:
             if order.program is not None:
                 self._train(order, handed)
@@ -299,7 +330,7 @@ class HornbeamWorker:
         steps_done, sums = (0, [0.0] * program.scalars) if handed is None else handed[1:]
         self._resume(steps_done, sums)
         self._publish()
-        while not run.has_ended:
+        while not run.has_ended and run.steps_done != self._ends.get(order.number):
             if self._over >= self._generation or self._stop_number == order.number:
                 self.recover(None)
             limit = self._limit(order, run.steps_done)
@@ -328,14 +359,23 @@ class HornbeamWorker:
         self._programs[order.program].function.core.step = order.first_step + steps_done
 
     def _limit(self, order: Order, done: int) -> int | None:
-        """Return how many steps may be run now, after a short wait if none may."""
+        """Return how many steps may be run now, after a short wait if none may.
+
+        Variables get what they are to be given before the first of them.
+        """
         if order.allowed is None:
             return None
         with self._changed:
-            allowed = max(order.allowed, self._allowed.get(order.number, 0))
-            if allowed <= done:
+            changes = self._changes[order.number]
+            allowed = self._allowed[order.number]
+            if allowed <= done or len(changes) < self._announced[order.number]:
                 self._changed.wait(0.05)
-            return max(0, allowed - done)
+                return 0
+            now = [change for _, change in sorted(changes.items()) if change.before == done]
+            later = [change.before for change in changes.values() if change.before > done]
+        for change in now:
+            self._assign(change.values)
+        return min([allowed, *later]) - done
 
     def _publish(self, finished: bool = False) -> None:
         run = self._pass
@@ -376,7 +416,7 @@ class HornbeamWorker:
                 now = self._progress
                 if self._number > after or self._leaving:
                     raise RuntimeError(f"worker {self.name} is at order {self._number}")
-                enough = steps is not None and 0 < steps <= now.steps_done
+                enough = steps is not None and steps <= now.steps_done
                 if now.order == after and (now.finished or enough):
                     return
                 self._changed.wait(1.0)
