@@ -329,11 +329,20 @@ class Sequential(Model):
         Args:
             config: list of layers, or a dictionary with them under 'layers' (and a 'name').
             custom_objects: name -> class or function that the package does not have.
+
+        Raises:
+            ValueError: for the configuration of something else.
         """
         from .layers import deserialize
 
         name = None
         if isinstance(config, dict):
+            if "layers" not in config or "input_layers" in config:
+                raise ValueError(
+                    "Sequential.from_config: this is not the configuration of a stack, which is a "
+                    "list of layers. For that of a functional model use Model.from_config(config), "
+                    "for one with 'class_name' and 'config' model_from_config(config)."
+                )
             name, config = config.get("name"), config["layers"]
         layers = [deserialize(layer, custom_objects=custom_objects) for layer in config]
         for layer, described in zip(layers, config, strict=True):

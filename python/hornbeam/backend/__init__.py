@@ -395,3 +395,5 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+from . import tensorflow_backend as tensorflow_backend  # noqa: E402  # it holds the names above

@@ -98,10 +98,17 @@ def container_from_config(
         custom_objects: name -> class or function that the package does not have.
 
     Raises:
-        ValueError: when calls refer to layers that do not exist or never get their inputs.
+        ValueError: when it is no such configuration, or its calls refer to layers that do not exist
+            or never get their inputs.
     """
     from ..layers import deserialize
 
+    if not isinstance(config, dict) or "input_layers" not in config:
+        raise ValueError(
+            f"{cls.__name__}.from_config: this is not the configuration of a functional model, "
+            "which is a dictionary with 'layers', 'input_layers' and 'output_layers'. A list of "
+            "layers is that of a stack: use Sequential.from_config(config)."
+        )
     layers: dict[str, Layer] = {}
     waiting: list[tuple[Layer, list[Any]]] = []
     for data in config["layers"]:

@@ -67,6 +67,16 @@ def two_towers_again(model):
     return model_from_json(model.to_json()).get_config()
 
 
+def test_configurations_of_the_other_kind():
+    stack = Sequential([Dense(2, input_shape=(4,))])
+    with pytest.raises(ValueError, match=r"use Sequential.from_config\(config\)"):
+        Model.from_config(stack.get_config())
+    with pytest.raises(ValueError, match=r"use Model.from_config\(config\)"):
+        Sequential.from_config(two_towers().get_config())
+    with pytest.raises(ValueError, match="model_from_config"):
+        Sequential.from_config(json.loads(stack.to_json()))
+
+
 def test_yaml():
     pytest.importorskip("yaml")
     model = two_towers()
