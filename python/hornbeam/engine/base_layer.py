@@ -213,8 +213,8 @@ class Layer:
             if not isinstance(x, K.Tensor):
                 raise ValueError(
                     f"Layer {self.name} was called with an input that isn't a symbolic tensor. "
-                    f"Received type: {type(x)}. Full input: {inputs}. All inputs to the layer "
-                    "should be tensors: wrap arrays in K.constant or feed them through Input."
+                    f"Received type: {type(x)}. Full input: {shortened(inputs)}. All inputs to the "
+                    "layer should be tensors: wrap arrays in K.constant or feed them through Input."
                 )
         if not self.input_spec:
             return
@@ -630,6 +630,12 @@ def _masks_of(inputs: Any) -> Any:
 def _spread_masks(masks: Any, count: int) -> list[Any]:
     masks = to_list(masks, allow_tuple=True)
     return masks * count if len(masks) == 1 and count > 1 and masks[0] is None else masks
+
+
+def shortened(x: Any) -> str:
+    """Return what something looks like, on one line of limited length."""
+    text = " ".join(repr(x).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _inputs_key(inputs: Any) -> tuple[Any, ...] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from .. import backend as K
 from ..legacy import interfaces
 from ..utils.generic_utils import has_arg, nearest_name, to_list, unpack_singleton
-from .base_layer import Layer, Node, scope, set_weights_checked
+from .base_layer import Layer, Node, scope, set_weights_checked, shortened
 from .graph import LayerGraph, check_connected
 from .input_layer import InputLayer
 
@@ -494,9 +494,9 @@ def _check_tensors(inputs: list[Any], outputs: list[Any]) -> None:
         for x in tensors:
             if not hasattr(x, "_keras_history"):
                 raise TypeError(
-                    f"{kind} tensors to a Model must be Keras tensors. Found: {x} (missing Keras "
-                    "metadata). An input comes from Input(); an output from a layer, so wrap "
-                    "backend functions in a Lambda layer."
+                    f"{kind} tensors to a Model must be Keras tensors. Found: {shortened(x)} "
+                    "(missing Keras metadata). An input comes from Input(); an output from a "
+                    "layer, so wrap backend functions in a Lambda layer."
                 )
     if len(set(inputs)) != len(inputs):
         raise TypeError(

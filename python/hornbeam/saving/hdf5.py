@@ -26,7 +26,7 @@ from .config import BACKEND, KERAS_VERSION, model_config, model_from_config, pla
 from .eras import translate_metrics, translate_optimizer
 from .keras3 import from_keras3, is_keras3
 from .optimizer_state import state_for_file, state_from_file
-from .weights import preprocess_weights_for_loading
+from .weights import preprocess_weights_for_loading, warn_of_names
 
 # HDF5 keeps attributes of a fixed size in the object's header, which holds 64 KiB.
 _HEADER_LIMIT = 64512
@@ -103,7 +103,13 @@ def _reading(filepath: Any) -> Iterator[Any]:
     path = os.fspath(filepath)
     if not os.path.exists(path):
         raise OSError(f"Unable to open {path!r}: there is no such file")
-    with h5py.File(path, "r") as f:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        text = f"Unable to open {path!r} as an HDF5 file, and it is no `.keras` file: {error}"
+        # With a number it is of the kind that goes with it, such as PermissionError.
+        raise (OSError(error.errno, text) if error.errno else OSError(text)) from error
+    with file as f:
         yield f
 
 
@@ -412,8 +418,11 @@ def load_weights_from_hdf5_group_by_name(f: Any, layers: Sequence[Any]) -> None:
     """
     origin = _origin(f)
     pairs: list[tuple[Any, np.ndarray]] = []
-    for index, name in enumerate(read_names(f, "layer_names")):
+    names = read_names(f, "layer_names")
+    for index, name in enumerate(names):
         for layer in layers:
             if layer.name == name:
                 pairs += _pairs(layer, index, name, _values(f, name), origin)
+    if not pairs:
+        warn_of_names(names, layers)
     K.batch_set_value(pairs)

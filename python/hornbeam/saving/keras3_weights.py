@@ -16,6 +16,7 @@ from .. import backend as K
 from ..engine.container import Container
 from .keras3 import has_counterpart, snake_case
 from .optimizer_state import slot_offset
+from .weights import warn_of_names
 
 _CLASSES = {"Model": "functional"}
 _PROJECTIONS = ("query", "key", "value", "output")
@@ -117,6 +118,8 @@ def read_weights_by_name(f: Any, model: Any) -> None:
     if None in groups:
         raise ValueError("The file does not say the names of its layers: load it without by_name")
     found = [layer for layer in model.layers if layer.name in groups]
+    if not any(layer.weights for layer in found):
+        warn_of_names([name for name in groups if name], model.layers)
     _assign(f, (part for x in found for part in parts_of(x, groups[x.name], f)))
 
 

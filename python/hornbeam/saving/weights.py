@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from ..utils.user_warnings import warn
 
 Weights = list[np.ndarray]
 
@@ -136,3 +138,17 @@ _FROM_KERAS_1: dict[str, Callable[[Any, Weights], Weights]] = {
     "GRU": _gru,
     "LSTM": _lstm,
 }
+
+
+def warn_of_names(names: Sequence[str], layers: Sequence[Any]) -> None:
+    """Warn that loading by name found no layer.
+
+    Args:
+        names: those of the layers in the file.
+        layers: those of the model.
+    """
+    warn(
+        f"No weights were loaded: the file has layers named {names}, and the model's are "
+        f"{[layer.name for layer in layers]}. Give layers the names in the file, or load without "
+        "by_name=True."
+    )

@@ -126,6 +126,12 @@ def test_trainable_is_dynamic():
 def test_call_on_something_else():
     with pytest.raises(ValueError, match=r"d1.*symbolic tensor.*ndarray"):
         Dense(2, name="d1")(np.ones((2, 3)))
+    with pytest.raises(ValueError) as caught:
+        Dense(2)(np.random.rand(500, 3))
+    assert len(str(caught.value)) < 400
+    with pytest.raises(TypeError) as caught:
+        Model(np.random.rand(500, 3), np.ones((500, 1)))
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,13 @@ def test_files_that_hold_something_else(tmp_path):
     with pytest.raises(OSError, match="no such file"):
         load_model(tmp_path / "nothing.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"open '.*text.h5' as an HDF5 file.*signature"):
         load_model(tmp_path / "text.h5")
+    m.save(tmp_path / "cut.h5")
+    whole = (tmp_path / "cut.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OSError, match=r"open '.*cut.h5' as an HDF5 file.*truncated"):
+        m.load_weights(tmp_path / "cut.h5")
     m.save_weights(tmp_path / "w.h5")
     with pytest.raises(ValueError, match="load_weights"):
         load_model(tmp_path / "w.h5")
@@ -152,6 +157,17 @@ def test_files_that_hold_something_else(tmp_path):
         pass
     with pytest.raises(ValueError, match="holds no weights"):
         m.load_weights(tmp_path / "empty.h5")
+
+
+@pytest.mark.parametrize("name", ["w.h5", "k.weights.h5"])
+def test_names_that_nothing_has_are_told(tmp_path, name):
+    m = model()
+    m.save_weights(tmp_path / name)
+    other = Sequential([Dense(5, input_shape=(4,), name="other")])
+    before = other.get_weights()
+    with pytest.warns(UserWarning, match=r"No weights were loaded.*'zeta'.*\['other'\]"):
+        other.load_weights(tmp_path / name, by_name=True)
+    np.testing.assert_array_equal(other.get_weights()[0], before[0])
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
