@@ -118,8 +118,12 @@ def cumulative(
 ) -> Tensor:
     """`sum` or `prod`."""
 
-def moments(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance over `axes`, which are dropped."""
+def moments(x: Tensor, axes: Sequence[int], of: str = "operand") -> tuple[Tensor, Tensor]:
+    """Mean and biased variance over `axes`, which are dropped.
+
+    In training on shards they are those of the `operand`, of a `batch` (each shard's, unless all
+    are synchronized) or of the `whole_batch`.
+    """
 
 # Shape and movement. A shape is a sequence of ints and scalar tensors, or an int64 vector tensor;
 # `reshape` takes one -1.
@@ -457,6 +461,12 @@ class ShardedLoop:
 
 def depends_on(tensors: Sequence[Tensor], sources: Sequence[Tensor]) -> list[bool]:
     """For each tensor, whether one of `sources` is among its ancestors."""
+
+def synchronize(tensors: Sequence[Tensor], every: bool) -> list[Tensor]:
+    """The tensors with the statistics of the whole batch in place of shards'.
+
+    Those of layers that ask for it, or `every` batch's.
+    """
 
 def fingerprint() -> str:
     """Names the kernels: processes of one fingerprint compute the same bits."""

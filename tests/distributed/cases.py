@@ -118,6 +118,29 @@ def cnn():
     return Case(model, data, 12)
 
 
+def statistics():
+    """Batch normalisation over any axis, with and without scale and shift, one behind the other."""
+    np.random.seed(5)
+    rng = np.random.RandomState(1)
+    model = Sequential(
+        [
+            Conv2D(6, 3, padding="same", input_shape=(6, 6, 3)),
+            BatchNormalization(axis=1, momentum=0.8),
+            Conv2D(10, 3, activation="relu"),
+            BatchNormalization(scale=False, momentum=0.7),
+            Flatten(),
+            Dense(12, activation="relu", kernel_regularizer="l2"),
+            BatchNormalization(center=False),
+            Dropout(0.2),
+            Dense(3),
+            BatchNormalization(scale=False, center=False),
+        ]
+    )
+    model.compile("sgd", "mse", metrics=["mae"])
+    data = rng.normal(3.0, 2.0, (53, 6, 6, 3)).astype("float32"), one_hot(rng, 53, 3)
+    return Case(model, data, 16)
+
+
 def lstm():
     """Masked sequences of very different lengths, with dropout."""
     np.random.seed(5)
@@ -193,6 +216,8 @@ def custom():
     return case
 
 
+# Of batch statistics, which are those of the whole batch only where they are synchronized.
+STATISTICS = {function.__name__: function for function in (cnn, statistics)}
 CASES = {
     function.__name__: function
     for function in (mlp, linear, weighted, cnn, lstm, masked, stored, custom)

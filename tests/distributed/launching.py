@@ -67,9 +67,9 @@ class Worker:
 class Job:
     """The workers of a group and its present generation."""
 
-    def __init__(self, folder, case, shards, epochs=3):
+    def __init__(self, folder, case, shards, epochs=3, **task):
         self.folder, self.shards = folder, shards
-        self.task = {"case": case, "epochs": epochs, "workers": 1}
+        self.task = {"case": case, "epochs": epochs, "workers": 1, **task}
         self.generation = 0
         self.workers = []
 
@@ -123,7 +123,7 @@ def finish(workers):
     return results[0]
 
 
-def train(folder, case, workers, shards=4, epochs=3):
+def train(folder, case, workers, shards=4, epochs=3, **task):
     """Train undisturbed; 0 workers is a process without a group. Returns results and arrays."""
     if not workers:
         worker = Worker(folder / "alone", case=case, epochs=epochs, workers=0)
@@ -131,7 +131,7 @@ def train(folder, case, workers, shards=4, epochs=3):
             return worker.hear(), worker.arrays()
         finally:
             worker.close()
-    with Job(folder, case, shards, epochs) as job:
+    with Job(folder, case, shards, epochs, **task) as job:
         for _ in range(workers):
             job.launch()
         job.form(job.workers)

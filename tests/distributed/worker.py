@@ -14,7 +14,7 @@ import sys
 import threading
 
 import numpy as np
-from distributed.cases import CASES
+from distributed.cases import CASES, STATISTICS
 
 from hornbeam import backend as K
 from hornbeam.callbacks import Callback
@@ -73,7 +73,7 @@ def digest(arrays):
 def main():
     orders = Orders()
     task = orders.next()
-    case = CASES[task["case"]]()
+    case = {**CASES, **STATISTICS}[task["case"]]()
     case.epochs = task["epochs"]
     callbacks = []
     if task.get("wait_at") or task.get("die_at"):
@@ -93,7 +93,7 @@ def main():
             group.regroup(rank, generation, members)
             tell(formed=generation)
 
-        strategy = ShardedStrategy(group, regroup, case.model)
+        strategy = ShardedStrategy(group, regroup, case.model, task.get("synchronized", False))
         set_strategy(strategy)
         if task.get("joins"):
             initial_epoch = strategy.join(case.model) - 1

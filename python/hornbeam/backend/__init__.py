@@ -22,6 +22,7 @@ from .._core import (
     read_graph,
     set_num_threads,
     set_scope,
+    synchronize,
     write_graph,
 )
 from .._core import Function as CoreFunction
@@ -379,6 +380,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "switch",
+    "synchronize",
     "tan",
     "tanh",
     "temporal_padding",

@@ -198,7 +198,7 @@ def normalize_batch_in_training(
     """
     x = to_float(x)
     axes = sorted(normalize_axis(a, x.ndim) for a in reduction_axes)
-    mean, variance = _core.moments(x, axes)
+    mean, variance = _core.moments(x, axes, "batch")
     shift = None if beta is None else _spread(beta, x, axes)
     scale = None if gamma is None else _spread(gamma, x, axes)
     normed = batch_normalization(
@@ -249,7 +249,15 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
     return x + _core.reshape(bias, [1, *sizes])
 
 
-def moments(x: Any, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return the mean and the biased variance over axes, which are dropped."""
+def moments(x: Any, axes: Sequence[int], of: str = "operand") -> tuple[Tensor, Tensor]:
+    """Return the mean and the biased variance over axes, which are dropped.
+
+    Args:
+        x: a tensor; integers are cast to floats.
+        axes: the axes.
+        of: whose statistics they are where training cuts batches into shards. 'operand': those of
+            `x` as it is. 'batch': each shard's, or with `DataParallel(synchronized=True)` those of
+            the whole batch, of which axis 0 of `x` has the samples. 'whole_batch': always those.
+    """
     x = to_float(x)
-    return _core.moments(x, sorted(normalize_axis(a, x.ndim) for a in np.atleast_1d(axes)))
+    return _core.moments(x, sorted(normalize_axis(a, x.ndim) for a in np.atleast_1d(axes)), of)

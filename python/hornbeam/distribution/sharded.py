@@ -38,6 +38,8 @@ class ShardedStrategy:
             it is given, and returns when that has been formed. Without one, errors are the
             caller's to handle.
         model: the model that is trained; its state is what a member that joins is given.
+        synchronized: whether batch normalisation uses statistics of the whole batch instead of each
+            shard's.
     """
 
     sharded = True
@@ -47,8 +49,10 @@ class ShardedStrategy:
         group: K.Group,
         regroup: Callable[[K.CollectiveError], None] | None = None,
         model: Any = None,
+        synchronized: bool = False,
     ) -> None:
         self.group = group
+        self.synchronized = synchronized
         self.model = model
         self.passes = 0
         self.phase = 0

@@ -189,7 +189,7 @@ class CompiledModel(Container):
         sharded = getattr(get_strategy(), "sharded", False)
         current = self._train_program
         if current is not None:
-            if current[0] >= weighted and isinstance(current[1], ShardedProgram) == sharded:
+            if current[0] >= weighted and _is_for(current[1], get_strategy()):
                 return current[1]
             weighted = current[0] or weighted
         state = self.optimizer.get_weights() if current is not None else None
@@ -234,6 +234,7 @@ class CompiledModel(Container):
             self._training_graph.gather(self, "updates"),
             self.optimizer,
             self.constraints,
+            getattr(get_strategy(), "synchronized", False),
         )
         return sharded_program(parts, params)
 
@@ -371,3 +372,11 @@ def unknown_argument(kwargs: dict[str, Any], method: str, known: Sequence[str]) 
     meant = nearest_name(name, known)
     hint = f" Did you mean {meant!r}?" if meant else ""
     return f"{method}() got an unexpected keyword argument {name!r}.{hint}"
+
+
+def _is_for(program: Program, strategy: Any) -> bool:
+    """Tell whether a training step is one that the strategy runs."""
+    if not getattr(strategy, "sharded", False):
+        return not isinstance(program, ShardedProgram)
+    synchronized = getattr(strategy, "synchronized", False)
+    return isinstance(program, ShardedProgram) and program.synchronized == synchronized

@@ -2,7 +2,8 @@
 
 The *gradient* function runs once for each shard and changes nothing: it returns the gradients of
 the weights, the new values of the layers' running statistics and the scalars, all as means over the
-shard. Means over the batch are then the means over the shards, weighted by their samples. The
+shard. Statistics of a batch are the shard's own, unless they are to be synchronized: then the core
+combines them over all shards while the function runs, going forward and back. Means over the batch are then the means over the shards, weighted by their samples. The
 *apply* function takes those and makes the updates. With one shard the two compute what the one
 function of ordinary training computes.
 
@@ -30,11 +31,13 @@ class ShardedProgram(Program):
         apply: the function that makes the updates.
         normalizers: the function of what losses are divided by, None where there is nothing.
         arrays: how many inputs of the gradient function, the first ones, are arrays of samples.
+        synchronized: whether all statistics of a batch are those of the whole batch.
     """
 
     apply: Any = None
     normalizers: Any = None
     arrays: int = 0
+    synchronized: bool = False
 
     @property
     def dtypes(self) -> list[str]:
@@ -55,6 +58,8 @@ class StepParts:
         updates: the layers' updates.
         optimizer: the optimizer.
         constraints: constraints of the weights.
+        synchronized: whether batch normalisation uses statistics of the whole batch instead of each
+            shard's; else layers that ask for it do.
     """
 
     name: str
@@ -65,6 +70,7 @@ class StepParts:
     updates: Sequence[tuple[Any, Any]]
     optimizer: Any
     constraints: Any
+    synchronized: bool = False
 
 
 @dataclass
@@ -99,9 +105,17 @@ def sharded_program(parts: StepParts, params: Sequence[Any]) -> ShardedProgram:
     within = [_per_sample(x, multiple) for x in parts.added if of_batch.get(x, False)]
     outside = [x for x in parts.added if not of_batch.get(x, False)]
     loss, rest = compiling.step_scalars(parts.plans, within, parts.weighted, means)
+    updates = compiling.merge_updates(parts.updates)
+    # Before differentiation, so that gradients are those through the whole batch's statistics.
+    values = [loss, *rest, *(new for _, new in updates), *means.computed]
+    synchronized = iter(K.synchronize(values, parts.synchronized))
+    loss = next(synchronized)
+    rest = [next(synchronized) for _ in rest]
+    updates = [(variable, next(synchronized)) for variable, _ in updates]
+    normalizers = list(synchronized)
     gradients = K.gradients(loss, list(params))
     trained = [(p, g) for p, g in zip(params, gradients, strict=True) if g is not None]
-    statistics, others = _split_updates(compiling.merge_updates(parts.updates), parts.inputs)
+    statistics, others = _split_updates(updates, parts.inputs)
     scalars = [loss, *rest]
     outputs = [*(g for _, g in trained), *(new for _, new in statistics), *scalars]
     for variable in [*(p for p, _ in trained), *(v for v, _ in statistics)]:
@@ -139,10 +153,11 @@ def sharded_program(parts: StepParts, params: Sequence[Any]) -> ShardedProgram:
             compiling.merge_updates(updates),
             name=f"{parts.name} apply",
         ),
-        normalizers=K.function(parts.inputs, means.computed, name=f"{parts.name} normalizers")
+        normalizers=K.function(parts.inputs, normalizers, name=f"{parts.name} normalizers")
         if means.given
         else None,
         arrays=arrays,
+        synchronized=parts.synchronized,
     )
 
 

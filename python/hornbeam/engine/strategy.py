@@ -77,6 +77,8 @@ class Strategy(Protocol):
 
     Attributes:
         sharded: whether training programs are those of `engine.sharded`.
+        synchronized: whether all statistics of a batch in these are the whole batch's; without
+            the attribute they are each shard's.
     """
 
     sharded: bool

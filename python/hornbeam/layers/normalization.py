@@ -41,6 +41,9 @@ class BatchNormalization(Layer):
         gamma_regularizer: penalty on gamma.
         beta_constraint: constraint on beta.
         gamma_constraint: constraint on gamma.
+        synchronized: whether training on several workers uses the mean and variance of the whole
+            batch for this layer, as `DataParallel(synchronized=True)` does for all of them, instead
+            of each shard's.
         **kwargs: the keywords of `Layer`.
     """
 
@@ -62,6 +65,7 @@ class BatchNormalization(Layer):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -80,6 +84,7 @@ class BatchNormalization(Layer):
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.beta_constraint = constraints.get(beta_constraint)
         self.gamma_constraint = constraints.get(gamma_constraint)
+        self.synchronized = bool(synchronized)
 
     def build(self, input_shape: Shape) -> None:
         ndim = len(input_shape)
@@ -119,7 +124,7 @@ class BatchNormalization(Layer):
         fixed = training is not None and not hasattr(training, "op") and not training
         if self.trainable and not fixed:
             axes = [i for i in range(ndim) if i != self.axis % ndim]
-            of_batch = K.moments(inputs, axes)
+            of_batch = K.moments(inputs, axes, "whole_batch" if self.synchronized else "batch")
             self.add_update(
                 [
                     K.moving_average_update(mean, of_batch[0], self.momentum),
@@ -159,4 +164,6 @@ class BatchNormalization(Layer):
             "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
             "beta_constraint": constraints.serialize(self.beta_constraint),
             "gamma_constraint": constraints.serialize(self.gamma_constraint),
+            # Keras 2 knows no such argument.
+            **({"synchronized": True} if self.synchronized else {}),
         }

@@ -56,7 +56,7 @@ impl Program {
                 let one = s.of_one(self, inst);
                 s.shards as u64 * one.flops(&one.insts[0])
             }
-            Op::ShardSum(_) => 2 * input(0),
+            Op::ShardSum(_) | Op::OverShards(_) => 2 * input(0),
             Op::Placeholder
             | Op::Variable(_)
             | Op::Constant(_)
@@ -201,7 +201,7 @@ impl fmt::Display for Program {
 fn attributes(op: &Op, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match op {
         Op::Cast(dtype) | Op::Arange(dtype) => write!(f, "[{}]", short(*dtype)),
-        Op::Reduce { axes, .. } | Op::Moments { axes } | Op::Reverse { axes } => {
+        Op::Reduce { axes, .. } | Op::Moments { axes, .. } | Op::Reverse { axes } => {
             write!(f, "{axes:?}")
         }
         Op::ArgReduce { axis, .. }
@@ -245,6 +245,7 @@ fn attributes(op: &Op, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "[{} shards{sum}]", s.shards)
         }
         Op::ShardSum(sum) => write!(f, "{:?}", sum.groups),
+        Op::OverShards(over) => write!(f, "[{}]", over.place),
         _ => Ok(()),
     }
 }

@@ -15,6 +15,7 @@ mod passes;
 pub mod program;
 pub mod shape;
 mod specialise;
+pub mod synchronize;
 pub mod transfer;
 pub mod verify;
 

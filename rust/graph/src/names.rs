@@ -1,6 +1,6 @@
 //! Names of the operations, as the Python front and error messages spell them.
 
-use crate::op::{BinaryOp, CumOp, Distribution, Extreme, Op, ReduceOp, UnaryOp};
+use crate::op::{BinaryOp, Combine, CumOp, Distribution, Extreme, Op, ReduceOp, UnaryOp};
 
 impl UnaryOp {
     /// All functions of one element.
@@ -220,6 +220,10 @@ impl Op {
                 Distribution::Normal => "random_normal",
                 Distribution::TruncatedNormal => "random_truncated_normal",
                 Distribution::Bernoulli(_) => "random_bernoulli",
+            },
+            Op::OverShards(over) => match over.combine {
+                Combine::Mean => "mean_over_shards",
+                Combine::Moments => "moments_over_shards",
             },
             Op::Fused(_) => "fused",
             Op::Sharded(inner) => inner.op.name(),

@@ -6,6 +6,8 @@
 //! operand of its own: an `int64` vector, usually [`Op::ShapeOf`] something, which is a constant
 //! by the time a plan is made.
 
+mod shards;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use crate::dtype::DType;
 use crate::literal::Literal;
 use crate::node::Tensor;
 use crate::program::Program;
+pub use shards::{Combine, MomentsOf, OverShards, ShardSum, Sharded};
 
 /// Identity of a variable.
 pub type VarId = u64;
@@ -307,6 +310,8 @@ pub enum Op {
     Moments {
         /// The axes reduced.
         axes: Vec<usize>,
+        /// Whose statistics they are.
+        of: MomentsOf,
     },
 
     // Shape and movement.
@@ -453,6 +458,11 @@ pub enum Op {
         key: u64,
     },
 
+    // Between the shards of a batch.
+    /// A vector of each shard, several as the operands, combined over all shards of the batch, which
+    /// all get the same results.
+    OverShards(OverShards),
+
     // Made by passes only.
     /// A fused chain of elementwise operations, with reductions at its end.
     Fused(Box<FusedRegion>),
@@ -460,44 +470,6 @@ pub enum Op {
     Sharded(Box<Sharded>),
     /// `(x)`: sums over the shards, axis 0 of x, along their tree.
     ShardSum(ShardSum),
-}
-
-/// An operation that runs once for each of several shards. Operands that are split have an axis of
-/// shards in front, and so do all results.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Sharded {
-    /// The operation.
-    pub op: Op,
-    /// How many shards.
-    pub shards: usize,
-    /// Samples of a shard: random numbers of the next one begin so many samples later.
-    pub rows: usize,
-    /// For each operand, whether each shard has its own.
-    pub split: Vec<bool>,
-    /// Whether the only result is summed over shards: the sums then take their place.
-    pub sum: Option<ShardSum>,
-}
-
-/// A sum over shards, each multiplied by a factor: the complete binary tree above them, always
-/// `left + right`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ShardSum {
-    /// Numbers of successive shards, powers of two, that have a sum of their own.
-    pub groups: Vec<usize>,
-    /// `f32::to_bits` of the factor.
-    pub factor: u32,
-}
-
-impl ShardSum {
-    /// The factor of each shard.
-    pub fn factor(&self) -> f32 {
-        f32::from_bits(self.factor)
-    }
-
-    /// How many shards there are in all.
-    pub fn shards(&self) -> usize {
-        self.groups.iter().sum()
-    }
 }
 
 /// A sub-graph that is run step by step, compiled once its operands' shapes are known.

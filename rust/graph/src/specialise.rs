@@ -306,7 +306,10 @@ impl<'a> Specialiser<'a> {
             .iter()
             .map(|(d, s)| d.size() * s.iter().product::<usize>())
             .sum();
-        let stays = matches!(op, Op::Random { .. } | Op::Scan(_) | Op::Print { .. });
+        let stays = matches!(
+            op,
+            Op::Random { .. } | Op::Scan(_) | Op::Print { .. } | Op::OverShards(_)
+        );
         let foldable = !stays && bytes <= FOLD_LIMIT_BYTES;
         let Some(literals) = inputs
             .iter()

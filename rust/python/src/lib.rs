@@ -35,7 +35,7 @@ mod _core {
         softmax_cross_entropy, sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
     };
     #[pymodule_export]
-    use super::sharded::{PyShardedLoop, depends_on};
+    use super::sharded::{PyShardedLoop, depends_on, synchronize};
     #[pymodule_export]
     use super::tensor::{PyTensor, PyVariable};
     #[pymodule_export]

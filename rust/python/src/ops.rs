@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use hornbeam_graph::op::{
-    BinaryOp, ConvAttrs, CumOp, Distribution, Epilogue, Extreme, Padding, PoolAttrs, ReduceOp,
-    RnnActivation, RnnAttrs, RnnCell, SliceAxis, UnaryOp,
+    BinaryOp, ConvAttrs, CumOp, Distribution, Epilogue, Extreme, MomentsOf, Padding, PoolAttrs,
+    ReduceOp, RnnActivation, RnnAttrs, RnnCell, SliceAxis, UnaryOp,
 };
 use hornbeam_graph::ops::scan::scan as scan_of;
 use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType, autodiff};
@@ -387,11 +387,22 @@ pub(crate) fn cumulative(op: &str, x: &T<'_>, axis: i64, exclusive: bool, revers
     )
 }
 
-/// Mean and biased variance.
+/// Mean and biased variance, in training on shards of the operand, the batch or the whole batch.
 #[pyfunction]
-pub(crate) fn moments(x: &T<'_>, axes: Vec<i64>) -> PyResult<(PyTensor, PyTensor)> {
+#[pyo3(signature = (x, axes, of = "operand"))]
+pub(crate) fn moments(x: &T<'_>, axes: Vec<i64>, of: &str) -> PyResult<(PyTensor, PyTensor)> {
     let axes = axes_of(Some(axes), x.get().tensor.rank())?;
-    let mean = node(Op::Moments { axes }, vec![x.get().tensor.clone()])?;
+    let of = match of {
+        "operand" => MomentsOf::Operand,
+        "batch" => MomentsOf::Batch,
+        "whole_batch" => MomentsOf::WholeBatch,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "of must be 'operand', 'batch' or 'whole_batch', got {of:?}"
+            )));
+        }
+    };
+    let mean = node(Op::Moments { axes, of }, vec![x.get().tensor.clone()])?;
     let variance = Tensor {
         node: mean.node.clone(),
         index: 1,

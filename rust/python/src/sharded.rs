@@ -270,6 +270,18 @@ impl PyShardedLoop {
     }
 }
 
+/// The tensors with the statistics of the whole batch in place of shards': where layers ask for it,
+/// or of every batch.
+#[pyfunction]
+pub(crate) fn synchronize(
+    tensors: Vec<Bound<'_, PyTensor>>,
+    every: bool,
+) -> PyResult<Vec<PyTensor>> {
+    let own: Vec<Tensor> = tensors.iter().map(|t| t.get().tensor.clone()).collect();
+    let new = hornbeam_graph::synchronize::synchronize(&own, every).map_err(error::graph)?;
+    Ok(new.into_iter().map(PyTensor::from).collect())
+}
+
 /// For each tensor, whether one of `sources` is among its ancestors.
 #[pyfunction]
 pub(crate) fn depends_on(

@@ -1,9 +1,12 @@
 //! Functions: arguments in, results out, variables updated in place.
 
+mod apart;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hornbeam_graph::compile::{Options, Request, compile};
 use hornbeam_graph::op::VarId;
+use hornbeam_graph::synchronize::is_synchronized;
 use hornbeam_graph::verify::verify;
 use hornbeam_graph::{DType, Program, Tensor, Widening, widen};
 
@@ -12,6 +15,7 @@ use crate::dispatch::{Constants, RunContext};
 use crate::error::{Result, RuntimeError};
 use crate::plan::{Exclusive, Plan, Timing};
 use crate::variable::Variable;
+pub(crate) use apart::Shard;
 
 /// An argument of a function: row-major bytes with type and sizes.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,7 @@ pub struct Function {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     updates: Vec<(Arc<Variable>, Tensor)>,
+    synchronized: bool,
     state: Mutex<State>,
 }
 
@@ -77,6 +82,7 @@ impl Function {
         };
         Ok(Function {
             name,
+            synchronized: is_synchronized(&outputs),
             inputs,
             outputs,
             updates,
@@ -92,6 +98,11 @@ impl Function {
     /// Number of results.
     pub fn outputs(&self) -> usize {
         self.outputs.len()
+    }
+
+    /// Whether a run exchanges values with other shards of the batch.
+    pub(crate) fn is_synchronized(&self) -> bool {
+        self.synchronized
     }
 
     /// The placeholders.
@@ -145,6 +156,7 @@ impl Function {
         let context = RunContext {
             step: self.step(),
             sample_offset,
+            ..RunContext::default()
         };
         let result = self.call_at(arguments, training, context, held, read)?;
         self.set_step(context.step + 1);
@@ -159,7 +171,7 @@ impl Function {
         &self,
         arguments: &[ArrayRef<'_>],
         training: bool,
-        context: RunContext,
+        context: RunContext<'_>,
         held: &Exclusive,
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
@@ -176,7 +188,7 @@ impl Function {
         &self,
         arguments: &[ArrayRef<'_>],
         widening: &Widening,
-        context: RunContext,
+        context: RunContext<'_>,
         held: &Exclusive,
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
@@ -192,7 +204,7 @@ impl Function {
         arguments: &[ArrayRef<'_>],
         widening: &Widening,
         results: &mut [&mut [u8]],
-        context: RunContext,
+        context: RunContext<'_>,
         held: &Exclusive,
     ) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +218,7 @@ impl Function {
         arguments: &[ArrayRef<'_>],
         training: bool,
         widening: Option<&Widening>,
-        context: RunContext,
+        context: RunContext<'_>,
         held: &Exclusive,
         read: impl FnOnce(&Plan, &[&[u8]]) -> R,
     ) -> Result<R> {
@@ -359,6 +371,7 @@ impl Function {
         let context = RunContext {
             step: state.step,
             sample_offset: 0,
+            ..RunContext::default()
         };
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
         state.plans[at].1.profile(&bytes, context, repeats, &held)

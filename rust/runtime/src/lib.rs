@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod dispatch;
 pub mod epoch;
 pub mod error;
+mod exchange;
 pub mod function;
 mod fused;
 mod memory;
@@ -21,5 +22,6 @@ pub mod show;
 pub mod variable;
 
 pub use error::{Result, RuntimeError};
+pub use exchange::{Combiner, Outcome};
 pub use function::Function;
 pub use variable::Variable;

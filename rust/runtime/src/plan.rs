@@ -1,5 +1,8 @@
 //! A plan: prepared kernel calls over one arena, for one set of concrete shapes.
 
+mod parts;
+
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +16,7 @@ use crate::error::{Result, RuntimeError, panic_text};
 use crate::memory::{self, Layout, Needs, Place, is_view};
 use crate::schedule::schedule;
 use crate::variable::Variable;
+pub(crate) use parts::Part;
 
 /// Proof that the caller holds [`crate::buffer::exclusive`].
 pub type Exclusive = MutexGuard<'static, ()>;
@@ -83,7 +87,7 @@ impl Plan {
     }
 
     fn make(program: Program, direct: bool) -> Result<Plan> {
-        let program = schedule(save_old_values(program)?);
+        let program = schedule(save_old_values(program)?)?;
         let mut kernels: Vec<Option<Kernel>> = Vec::with_capacity(program.insts.len());
         let mut needs: Vec<Needs> = Vec::with_capacity(program.insts.len());
         for inst in &program.insts {
@@ -233,7 +237,12 @@ impl Plan {
     /// # Errors
     /// When a kernel refuses its operands or panics; no variable has changed then, unless a
     /// kernel that only writes variables panicked.
-    pub fn run(&mut self, inputs: &[&[u8]], context: RunContext, held: &Exclusive) -> Result<()> {
+    pub fn run(
+        &mut self,
+        inputs: &[&[u8]],
+        context: RunContext<'_>,
+        held: &Exclusive,
+    ) -> Result<()> {
         self.rebase(shared_arena(self.arena_bytes, held)?);
         self.run_calls(inputs, context)
     }
@@ -247,7 +256,7 @@ impl Plan {
         &mut self,
         inputs: &[&[u8]],
         results: &mut [&mut [u8]],
-        context: RunContext,
+        context: RunContext<'_>,
         held: &Exclusive,
     ) -> Result<()> {
         let lengths = results.iter().map(|r| r.len());
@@ -282,7 +291,7 @@ impl Plan {
     }
 
     /// Runs a plan without variables as a part of another.
-    pub(crate) fn run_nested(&mut self, inputs: &[&[u8]], context: RunContext) -> Result<()> {
+    pub(crate) fn run_nested(&mut self, inputs: &[&[u8]], context: RunContext<'_>) -> Result<()> {
         assert!(
             self.variables.is_empty(),
             "a nested plan touches no variable"
@@ -297,24 +306,27 @@ impl Plan {
         self.run_calls(inputs, context)
     }
 
-    fn run_calls(&mut self, inputs: &[&[u8]], context: RunContext) -> Result<()> {
+    fn run_calls(&mut self, inputs: &[&[u8]], context: RunContext<'_>) -> Result<()> {
         self.patch(inputs)?;
-        let mut at = 0;
-        let calls = &self.calls;
-        let raws = &self.raws;
+        self.run_range(0..self.calls.len(), context)?;
+        self.copy_updates(inputs);
+        Ok(())
+    }
+
+    fn run_range(&self, range: Range<usize>, context: RunContext<'_>) -> Result<()> {
+        let mut at = range.start;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            for (i, call) in calls.iter().enumerate() {
-                at = i;
-                call.run(raws, context)?;
+            for call in &self.calls[range] {
+                call.run(&self.raws, context)?;
+                at += 1;
             }
             Ok(())
         }));
         match outcome {
-            Ok(Ok(())) => self.copy_updates(inputs),
-            Ok(Err(message)) => return Err(self.kernel_error(at, message)),
-            Err(payload) => return Err(self.panic_error(at, &*payload)),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => Err(self.kernel_error(at, message)),
+            Err(payload) => Err(self.panic_error(at, &*payload)),
         }
-        Ok(())
     }
 
     fn patch(&mut self, inputs: &[&[u8]]) -> Result<()> {
@@ -398,7 +410,7 @@ impl Plan {
     pub fn profile(
         &mut self,
         inputs: &[&[u8]],
-        context: RunContext,
+        context: RunContext<'_>,
         repeats: usize,
         held: &Exclusive,
     ) -> Result<Vec<Timing>> {
@@ -470,13 +482,17 @@ impl std::fmt::Display for Plan {
 }
 
 impl Call {
-    fn run(&self, raws: &[Raw], context: RunContext) -> std::result::Result<(), String> {
-        (self.kernel)(&Args {
+    fn run(&self, raws: &[Raw], context: RunContext<'_>) -> std::result::Result<(), String> {
+        (self.kernel)(&self.args(raws, context))
+    }
+
+    fn args<'a>(&self, raws: &'a [Raw], context: RunContext<'a>) -> Args<'a> {
+        Args {
             inputs: &raws[self.first..self.middle],
             outputs: &raws[self.middle..self.last],
             scratch: self.scratch,
             context,
-        })
+        }
     }
 }
 

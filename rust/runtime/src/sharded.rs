@@ -6,6 +6,7 @@
 //! adds it up along the tree of shards and has the rest done by a [`Reducer`]. The *apply* function then makes the updates, from the sums alone. Until
 //! then nothing is written, so that a step that failed can be run again.
 
+mod apart;
 mod whole;
 
 use std::ops::Range;
@@ -18,7 +19,9 @@ use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::epoch::{Samples, Stage, account, check};
 use crate::error::{Result, RuntimeError};
+use crate::exchange::{Combiner, Exchange};
 use crate::function::{ArrayRef, Function};
+use crate::plan::Plan;
 pub use crate::shards::{Allocate, Memory};
 use crate::shards::{Floats, TreeSum, copy, scale, shard_rows};
 
@@ -187,6 +190,28 @@ impl Batch {
     fn share(&self, shard: u32) -> f32 {
         (shard_rows(self.rows, self.shards, shard).len() as f64 / self.rows as f64) as f32
     }
+
+    /// What the shards exchange while a function runs, if it takes part in that.
+    fn exchange<'a>(&self, f: &Function, reducer: &'a mut dyn Reducer) -> Option<Exchange<'a>> {
+        let shares = || (0..self.shards).map(|v| self.share(v)).collect();
+        f.is_synchronized()
+            .then(|| Exchange::new(reducer, shares(), self.own.clone()))
+    }
+}
+
+/// Whether other processes count on the rest of the exchanges.
+fn begun(exchange: Option<&Exchange<'_>>) -> bool {
+    exchange.is_some_and(Exchange::has_begun)
+}
+
+/// What came of a run, with the time of its exchanges counted.
+fn settle<R>(exchange: Option<Exchange<'_>>, ran: Result<R>, times: &mut Times) -> Result<R> {
+    let Some(exchange) = exchange else {
+        return ran;
+    };
+    let (elapsed, ran) = exchange.end(ran);
+    times.reduce += elapsed;
+    ran
 }
 
 /// Takes the number of a result, its shape and its elements.
@@ -225,23 +250,34 @@ impl Feed {
         let context = RunContext {
             step: batch.step,
             sample_offset: cut.start as u64,
+            others: None,
         };
         let held = exclusive();
         function.call_at(&arguments, true, context, &held, |plan, inputs| {
-            (0..plan.outputs()).try_for_each(|k| {
-                let value = plan.output(k);
-                if value.dtype != DType::F32 {
-                    return Err(RuntimeError::Argument(format!(
-                        "{}: result {k} is {}, what is summed over shards must be float32",
-                        function.name(),
-                        value.dtype
-                    )));
-                }
-                read(k, &value.shape, floats(plan.result(k, inputs)))
-            })
+            read_results(function, plan, inputs, read)
         })??;
         Ok(true)
     }
+}
+
+/// Hands each result of a plan to `read`.
+fn read_results(
+    function: &Function,
+    plan: &Plan,
+    inputs: &[&[u8]],
+    read: &mut Read<'_>,
+) -> Result<()> {
+    (0..plan.outputs()).try_for_each(|k| {
+        let value = plan.output(k);
+        if value.dtype != DType::F32 {
+            return Err(RuntimeError::Argument(format!(
+                "{}: result {k} is {}, what is summed over shards must be float32",
+                function.name(),
+                value.dtype
+            )));
+        }
+        read(k, &value.shape, floats(plan.result(k, inputs)))
+    })
 }
 
 fn check_shape(function: &Function, segment: &Segment, k: usize, shape: &[usize]) -> Result<()> {
@@ -506,44 +542,66 @@ impl ShardedEpoch {
             return Ok(Vec::new());
         };
         let feed = &mut self.feed;
+        let exchange = batch.exchange(function, &mut *self.reducer);
         if self.at_once
             && let Some(whole) = batch.whole()
         {
+            let others = exchange.as_ref().map(|e| e as &dyn Combiner);
             let sums = self.normalizers.room(whole.subtrees())?;
             let count = function.outputs();
-            let ran = feed.call_whole(function, batch, &whole, &[], &mut |k, shape, values| {
-                if shape.len() != 1 {
-                    return Err(RuntimeError::Argument(format!(
-                        "{}: result {k} is no scalar",
-                        function.name()
-                    )));
-                }
-                let places = sums.iter_mut().skip(k).step_by(count);
-                places.zip(values).for_each(|(place, &x)| *place = x);
-                Ok(())
-            });
-            if ran.is_ok() {
+            let ran = feed.call_whole(
+                function,
+                batch,
+                &whole,
+                &[],
+                others,
+                &mut |k, shape, values| {
+                    if shape.len() != 1 {
+                        return Err(RuntimeError::Argument(format!(
+                            "{}: result {k} is no scalar",
+                            function.name()
+                        )));
+                    }
+                    let places = sums.iter_mut().skip(k).step_by(count);
+                    places.zip(values).for_each(|(place, &x)| *place = x);
+                    Ok(())
+                },
+            );
+            if ran.is_ok() || begun(exchange.as_ref()) {
+                settle(exchange, ran, &mut self.times)?;
                 reduce(&mut *self.reducer, sums, &mut self.times)?;
                 return Ok(sums[..count].to_vec());
             }
         }
-        let sums = self.normalizers.sum(batch.own.clone(), &mut |shard, out| {
-            let share = batch.share(shard);
-            let some = feed.call(function, batch, shard, &[], &mut |k, shape, value| {
-                if !shape.is_empty() {
-                    return Err(RuntimeError::Argument(format!(
-                        "{}: result {k} is no scalar but has the shape {shape:?}",
-                        function.name()
-                    )));
-                }
-                out[k] = value[0] * share;
+        let sums = &mut self.normalizers;
+        let ran = feed.each(
+            function,
+            batch,
+            &|_| Vec::new(),
+            exchange.as_ref(),
+            &mut |call| {
+                sums.sum(batch.own.clone(), &mut |shard, out| {
+                    let share = batch.share(shard);
+                    let some = call(shard, &mut |k, shape, value| {
+                        if !shape.is_empty() {
+                            return Err(RuntimeError::Argument(format!(
+                                "{}: result {k} is no scalar but has the shape {shape:?}",
+                                function.name()
+                            )));
+                        }
+                        out[k] = value[0] * share;
+                        Ok(())
+                    })?;
+                    if !some {
+                        out.fill(0.0);
+                    }
+                    Ok(())
+                })?;
                 Ok(())
-            })?;
-            if !some {
-                out.fill(0.0);
-            }
-            Ok(())
-        })?;
+            },
+        );
+        settle(exchange, ran, &mut self.times)?;
+        let sums = self.normalizers.sums();
         reduce(&mut *self.reducer, sums, &mut self.times)?;
         Ok(sums[..function.outputs()].to_vec())
     }
@@ -552,49 +610,71 @@ impl ShardedEpoch {
     fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<()> {
         let (feed, segments) = (&mut self.feed, &self.segments);
         let function = &self.functions.gradient;
+        let exchange = batch.exchange(function, &mut *self.reducer);
         if self.at_once
             && let Some(whole) = batch.whole()
         {
+            let others = exchange.as_ref().map(|e| e as &dyn Combiner);
             let length = self.length;
             let multiple = [1.0 / batch.share(batch.own.start)];
             let extra = [normalizers, &multiple].concat();
             let sums = self.partials.room(whole.subtrees())?;
             let ran = if whole.subtrees() == 1 {
                 let mut results = Segment::split(segments, sums);
-                feed.call_whole_into(function, batch, &whole, &extra, &mut results)
+                feed.call_whole_into(function, batch, &whole, &extra, others, &mut results)
             } else {
-                feed.call_whole(function, batch, &whole, &extra, &mut |k, shape, values| {
-                    let segment = &segments[k];
-                    check_shape(function, segment, k, &shape[1..])?;
-                    let len = segment.range().len();
-                    for (to, from) in sums.chunks_exact_mut(length).zip(values.chunks(len.max(1))) {
-                        copy(&mut to[segment.range()], from);
-                    }
-                    Ok(())
-                })
+                feed.call_whole(
+                    function,
+                    batch,
+                    &whole,
+                    &extra,
+                    others,
+                    &mut |k, shape, values| {
+                        let segment = &segments[k];
+                        check_shape(function, segment, k, &shape[1..])?;
+                        let len = segment.range().len();
+                        for (to, from) in
+                            sums.chunks_exact_mut(length).zip(values.chunks(len.max(1)))
+                        {
+                            copy(&mut to[segment.range()], from);
+                        }
+                        Ok(())
+                    },
+                )
             };
             if ran.is_ok() {
                 self.steps_at_once += 1;
-                return Ok(());
+                return settle(exchange, ran, &mut self.times);
             }
             // One shard after the other works too, or tells what is wrong.
             self.at_once = false;
+            if begun(exchange.as_ref()) {
+                // Others have come to where they wait for the next exchange: all begin anew.
+                return settle(exchange, ran, &mut self.times);
+            }
         }
-        self.partials.sum(batch.own.clone(), &mut |shard, out| {
-            let share = batch.share(shard);
-            let extra: Vec<f32> = normalizers.iter().copied().chain([1.0 / share]).collect();
-            let some = feed.call(function, batch, shard, &extra, &mut |k, shape, value| {
-                let segment = &segments[k];
-                check_shape(function, segment, k, shape)?;
-                scale(&mut out[segment.range()], value, share);
+        let extra = |shard| {
+            let multiple = 1.0 / batch.share(shard);
+            normalizers.iter().copied().chain([multiple]).collect()
+        };
+        let sums = &mut self.partials;
+        let ran = feed.each(function, batch, &extra, exchange.as_ref(), &mut |call| {
+            sums.sum(batch.own.clone(), &mut |shard, out| {
+                let share = batch.share(shard);
+                let some = call(shard, &mut |k, shape, value| {
+                    let segment = &segments[k];
+                    check_shape(function, segment, k, shape)?;
+                    scale(&mut out[segment.range()], value, share);
+                    Ok(())
+                })?;
+                if !some {
+                    out.fill(0.0);
+                }
                 Ok(())
             })?;
-            if !some {
-                out.fill(0.0);
-            }
             Ok(())
-        })?;
-        Ok(())
+        });
+        settle(exchange, ran, &mut self.times)
     }
 
     /// Makes the updates from the averages in the partial sums' memory, and counts the step.
@@ -604,6 +684,7 @@ impl ShardedEpoch {
         let context = RunContext {
             step: self.step_number(),
             sample_offset: 0,
+            others: None,
         };
         let function = &self.functions.apply;
         let averages = self.partials.result();

@@ -23,7 +23,7 @@ pub(crate) fn shard_rows(rows: usize, shards: u32, shard: u32) -> Range<usize> {
 }
 
 /// The maximal aligned subtrees of a range of shards, each by its first shard and its height.
-fn subtrees(shards: Range<u32>) -> Vec<(u32, u32)> {
+pub(crate) fn subtrees(shards: Range<u32>) -> Vec<(u32, u32)> {
     let mut found = Vec::new();
     let mut at = shards.start;
     while at < shards.end {

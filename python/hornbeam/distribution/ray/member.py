@@ -36,14 +36,18 @@ class MemberStrategy(ShardedStrategy):
         group: the group, formed.
         own_batches: whether batches that come one by one are each process' own; else all processes
             give the same ones.
+        synchronized: whether batch normalisation uses statistics of the whole batch instead of each
+            shard's.
 
     Attributes:
         shards: the number of logical shards.
         shows_progress: whether this process draws the progress bar.
     """
 
-    def __init__(self, group: K.Group, own_batches: bool = True) -> None:
-        super().__init__(group)
+    def __init__(
+        self, group: K.Group, own_batches: bool = True, synchronized: bool = False
+    ) -> None:
+        super().__init__(group, synchronized=synchronized)
         self.shards = group.total_shards
         self._own_batches = own_batches
         self._agreed: dict[int, Program] = {}

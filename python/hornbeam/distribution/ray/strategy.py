@@ -38,6 +38,7 @@ class RayStrategy:
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.shards = crew.distribution.logical_shards
+        self.synchronized = crew.distribution.synchronized
         self._local = LocalStrategy()
         self._numbers: dict[int, tuple[Program, int]] = {}
         self._variables: dict[int, Any] = {}

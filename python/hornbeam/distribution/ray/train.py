@@ -37,12 +37,15 @@ class HornbeamConfig(BackendConfig):
         own_batches: whether batches that come one by one (generators, `RayData`,
             `train_on_batch`) are each worker's own part of a larger batch. If not, all workers have
             to give the same batches, which are then shared out as arrays are.
+        synchronized: whether batch normalisation uses statistics of the whole batch instead of each
+            shard's (see `DataParallel`).
         silence: seconds after which a worker that shows no sign of life is given up.
         check_kernels: whether workers whose CPUs compute other bits are refused.
     """
 
     shards: int | None = None
     own_batches: bool = True
+    synchronized: bool = False
     silence: float = 5.0
     check_kernels: bool = True
 
@@ -142,7 +145,7 @@ def in_group() -> Iterator[None]:
         timeouts={"silence": silence, "heartbeat": min(0.25, silence / 4), "formation": 60.0},
     )
     np.random.seed(seat.seed)
-    set_strategy(MemberStrategy(group, seat.config.own_batches))
+    set_strategy(MemberStrategy(group, seat.config.own_batches, seat.config.synchronized))
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ mod leaf;
 mod linalg;
 pub(crate) mod movement;
 pub(crate) mod operands;
+mod over_shards;
 mod pool;
 mod random;
 mod recurrent;
@@ -55,6 +56,7 @@ pub fn samples() -> Vec<Sample> {
     all.chain(random::samples())
         .chain(recurrent::samples())
         .chain(ctc::samples())
+        .chain(over_shards::samples())
         .collect()
 }
 
@@ -128,7 +130,7 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::Reduce { op, axes, keepdims } => reduce::infer_reduce(*op, axes, *keepdims, o),
         Op::ArgReduce { op: _, axis } => reduce::infer_arg_reduce(*axis, o),
         Op::Cumulative { axis, .. } => reduce::infer_cumulative(*axis, o),
-        Op::Moments { axes } => reduce::infer_moments(axes, o),
+        Op::Moments { axes, .. } => reduce::infer_moments(axes, o),
 
         Op::ShapeOf => movement::infer_shape_of(o),
         Op::Reshape => movement::infer_reshape(o),
@@ -174,6 +176,7 @@ fn infer_types(op: &Op, o: &Operands<'_>) -> Inferred {
         Op::Fused(region) => fused::infer_fused(region, o),
         Op::Sharded(inner) => sharded::infer_sharded(inner, o),
         Op::ShardSum(sum) => sharded::infer_sum(sum, o),
+        Op::OverShards(over) => over_shards::infer(over, o),
     }
 }
 
@@ -228,7 +231,7 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
             exclusive,
             reverse,
         } => reduce::grad_cumulative(*op, *axis, *exclusive, *reverse, g),
-        Op::Moments { axes } => reduce::grad_moments(axes, g),
+        Op::Moments { axes, .. } => reduce::grad_moments(axes, g),
 
         Op::Reshape => movement::grad_reshape(g),
         Op::BroadcastTo => movement::grad_broadcast_to(g),
@@ -255,6 +258,7 @@ fn gradients_of(g: &Backward<'_>) -> Grads {
         Op::Sharded(_) | Op::ShardSum(_) => {
             Err(g.unsupported(": it is made for shards, after differentiation"))
         }
+        Op::OverShards(over) => over_shards::grad(over, g),
         Op::ConvGradInput(attrs) => conv::grad_conv_grad_input(attrs, g),
         Op::ConvGradFilter(attrs) => conv::grad_conv_grad_filter(attrs, g),
 

@@ -4,7 +4,7 @@ use crate::build::Builder;
 use crate::dtype::DType;
 use crate::error::GraphError;
 use crate::node::{Tensor, TensorType};
-use crate::op::{BinaryOp, CumOp, Extreme, Op, ReduceOp};
+use crate::op::{BinaryOp, CumOp, Extreme, MomentsOf, Op, ReduceOp};
 use crate::ops::backward::{Backward, Grads};
 use crate::ops::operands::{Inferred, Operands, one};
 use crate::ops::sample::{Sample, SampleInput, Values, below, distinct, flags, float, positive};
@@ -260,7 +260,8 @@ pub(super) fn samples() -> Vec<Sample> {
         (&[1, 2], &[0]),
     ] {
         let axes = axes.to_vec();
-        all.push(Sample::new(Op::Moments { axes }, vec![float(shape)]));
+        let of = MomentsOf::Operand;
+        all.push(Sample::new(Op::Moments { axes, of }, vec![float(shape)]));
     }
     all
 }

@@ -124,7 +124,8 @@ fn every_operation_has_samples() {
         cumsum moments shape_of reshape broadcast_to sum_to transpose slice slice_grad pad concat \
         concat_grad reverse gather scatter_add arange matmul conv conv_grad_input \
         conv_grad_filter max_pool max_pool_grad avg_pool avg_pool_grad softmax log_softmax \
-        softmax_cross_entropy sparse_softmax_cross_entropy random_uniform random_bernoulli";
+        softmax_cross_entropy sparse_softmax_cross_entropy random_uniform random_bernoulli \
+        mean_over_shards moments_over_shards";
     let missing: Vec<&str> = primitives
         .split_whitespace()
         .filter(|name| !named.contains(name))

@@ -3,7 +3,8 @@
 use super::*;
 use crate::node::Node;
 use crate::op::{
-    BinaryOp, ConvAttrs, Epilogue, Extreme, Padding, PoolAttrs, ReduceOp, SliceAxis, UnaryOp,
+    BinaryOp, ConvAttrs, Epilogue, Extreme, MomentsOf, Padding, PoolAttrs, ReduceOp, SliceAxis,
+    UnaryOp,
 };
 use crate::shape::{Dim, Shape, show};
 
@@ -140,7 +141,13 @@ fn reductions() {
         "float32 (None, 1, 4)"
     );
     assert_eq!(
-        inferred(Op::Moments { axes: vec![0, 1] }, &[&x]),
+        inferred(
+            Op::Moments {
+                axes: vec![0, 1],
+                of: MomentsOf::Operand,
+            },
+            &[&x]
+        ),
         "float32 (4,), float32 (4,)"
     );
     let arg = Op::ArgReduce {

@@ -8,7 +8,8 @@ use crate::compile::{Options, Request, compile};
 use crate::dtype::DType;
 use crate::node::{Node, Tensor, TensorType};
 use crate::op::{
-    BinaryOp, ConvAttrs, CumOp, Epilogue, Op, Padding, PoolAttrs, ReduceOp, SliceAxis, UnaryOp,
+    BinaryOp, ConvAttrs, CumOp, Epilogue, MomentsOf, Op, Padding, PoolAttrs, ReduceOp, SliceAxis,
+    UnaryOp,
 };
 use crate::program::Program;
 use crate::shape::{concrete, known};
@@ -216,7 +217,15 @@ fn channels_first_stretches_are_transposed_at_their_borders() {
         let spread = |t: &Tensor| b.op(Op::Reshape, &[t, &channel]).unwrap();
         let out = b.add(&out, &spread(&bias)).unwrap();
         let axes = vec![0, 2, 3];
-        let mean = b.op(Op::Moments { axes }, &[&out]).unwrap();
+        let mean = b
+            .op(
+                Op::Moments {
+                    axes,
+                    of: MomentsOf::Operand,
+                },
+                &[&out],
+            )
+            .unwrap();
         let out = b.sub(&out, &spread(&mean)).unwrap();
         y = b.unary(UnaryOp::Tanh, &out).unwrap();
         fed.extend([kernel, bias]);

@@ -7,6 +7,7 @@ mod conv;
 mod ctc;
 mod linalg;
 mod movement;
+mod over_shards;
 mod print;
 mod recurrent;
 mod reduce;
@@ -20,6 +21,7 @@ use hornbeam_graph::{DType, Literal, Op, Program};
 use hornbeam_kernels::dtype as kernel;
 
 use crate::error::{Result, RuntimeError};
+use crate::exchange::Combiner;
 use crate::fused;
 use crate::memory::Needs;
 use crate::plan::{Plan, op_name};
@@ -38,13 +40,15 @@ unsafe impl Send for Raw {}
 // SAFETY: as above.
 unsafe impl Sync for Raw {}
 
-/// What random numbers depend on beside their operation's key.
+/// What a run depends on beside its arguments.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RunContext {
+pub struct RunContext<'a> {
     /// Number of the step.
     pub step: u64,
     /// Place of the first sample in the global batch.
     pub sample_offset: u64,
+    /// The shards of other processes; without any, the shards that run are the whole batch.
+    pub others: Option<&'a dyn Combiner>,
 }
 
 /// The memory of one call. Only the plan makes one: operands and results hold elements of the
@@ -53,7 +57,7 @@ pub(crate) struct Args<'a> {
     pub(crate) inputs: &'a [Raw],
     pub(crate) outputs: &'a [Raw],
     pub(crate) scratch: Raw,
-    pub(crate) context: RunContext,
+    pub(crate) context: RunContext<'a>,
 }
 
 impl Args<'_> {
@@ -198,6 +202,7 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
         Op::Fused(region) => fused::prepare(site, region),
         Op::Sharded(inner) => sharded::sharded(site, inner),
         Op::ShardSum(sum) => sharded::sum(site, sum),
+        Op::OverShards(over) => Ok(over_shards::over_shards(site, *over)),
         Op::Reduce { op, axes, .. } => reduce::reduce(site, *op, axes),
         Op::SumTo => reduce::sum_to(site),
         Op::ArgReduce { op, axis } => reduce::arg_reduce(site, *op, *axis),
@@ -207,7 +212,7 @@ pub(crate) fn prepare(program: &Program, inst: &Inst) -> Result<Prepared> {
             exclusive,
             reverse,
         } => reduce::cumulative(site, *op, *axis, *exclusive, *reverse),
-        Op::Moments { axes } => reduce::moments(site, axes),
+        Op::Moments { axes, .. } => reduce::moments(site, axes),
         Op::BroadcastTo => movement::broadcast(site),
         Op::Transpose { perm } => movement::transpose(site, perm),
         Op::Slice(axes) => movement::slice(site, axes),

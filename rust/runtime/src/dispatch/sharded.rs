@@ -50,8 +50,8 @@ impl Shards {
             outputs,
             scratch,
             context: RunContext {
-                step: args.context.step,
                 sample_offset: args.context.sample_offset + samples,
+                ..args.context
             },
         })
     }

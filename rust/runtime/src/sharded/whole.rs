@@ -8,6 +8,7 @@ use super::{Batch, Feed, Read, floats, number};
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::error::Result;
+use crate::exchange::Combiner;
 use crate::function::{ArrayRef, Function};
 use crate::shards::{groups, shard_rows};
 
@@ -58,9 +59,10 @@ impl Feed {
         batch: &Batch,
         whole: &Whole,
         extra: &[f32],
+        others: Option<&dyn Combiner>,
         read: &mut Read<'_>,
     ) -> Result<()> {
-        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra)?;
+        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra, others)?;
         let held = exclusive();
         function.call_widened(&arguments, &widening, context, &held, |plan, inputs| {
             (0..plan.outputs())
@@ -75,9 +77,10 @@ impl Feed {
         batch: &Batch,
         whole: &Whole,
         extra: &[f32],
+        others: Option<&dyn Combiner>,
         results: &mut [&mut [u8]],
     ) -> Result<()> {
-        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra)?;
+        let (arguments, widening, context) = self.whole_arguments(batch, whole, extra, others)?;
         function.call_widened_into(&arguments, &widening, results, context, &exclusive())
     }
 
@@ -87,7 +90,8 @@ impl Feed {
         batch: &Batch,
         whole: &Whole,
         extra: &'a [f32],
-    ) -> Result<(Vec<ArrayRef<'a>>, Widening, RunContext)> {
+        others: Option<&'a dyn Combiner>,
+    ) -> Result<(Vec<ArrayRef<'a>>, Widening, RunContext<'a>)> {
         let (first, rows) = (batch.first + whole.first, whole.all);
         let mut arguments = Vec::with_capacity(self.stages.len() + extra.len());
         for (stage, array) in self.stages.iter_mut().zip(&self.arrays) {
@@ -104,6 +108,7 @@ impl Feed {
         let context = RunContext {
             step: batch.step,
             sample_offset: whole.first as u64,
+            others,
         };
         Ok((arguments, widening, context))
     }

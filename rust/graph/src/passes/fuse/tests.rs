@@ -5,7 +5,9 @@ use crate::build::Builder;
 use crate::compile::{Options, Request, compile};
 use crate::dtype::DType;
 use crate::node::{Node, Tensor, TensorType};
-use crate::op::{BinaryOp, Distribution, FusedRegion, Op, ReduceOp, ReduceOver, UnaryOp, VarId};
+use crate::op::{
+    BinaryOp, Distribution, FusedRegion, MomentsOf, Op, ReduceOp, ReduceOver, UnaryOp, VarId,
+};
 use crate::program::Program;
 use crate::shape::{Dim, concrete};
 use crate::testing::Reference;
@@ -144,7 +146,15 @@ fn batch_normalisation_passes_over_images_few_times() {
     let (x, dy) = (input(&shape), input(&shape));
     let (gamma, beta) = (variable(1, &[8]), variable(2, &[8]));
     let axes = vec![0, 1, 2];
-    let mean = b.op(Op::Moments { axes }, &[&x]).unwrap();
+    let mean = b
+        .op(
+            Op::Moments {
+                axes,
+                of: MomentsOf::Operand,
+            },
+            &[&x],
+        )
+        .unwrap();
     let variance = Tensor {
         node: mean.node.clone(),
         index: 1,

@@ -158,6 +158,7 @@ fn rewrite(e: &mut Emitter, site: &Site<'_>) -> Result<Option<New>> {
         | Op::CtcBeamSearch { .. }
         | Op::Print { .. }
         | Op::Random { .. }
+        | Op::OverShards(_)
         | Op::Fused(_)
         | Op::Sharded(_)
         | Op::ShardSum(_) => Ok(None),

@@ -114,7 +114,7 @@ pub(super) fn reduced_axes(perm: &[usize], axes: &[usize]) -> Option<Vec<usize>>
 
 /// Mean and variance of a transposed operand; whether they could be taken of what it was before.
 pub(super) fn moments(e: &mut Emitter, old: &Program, inst: &Inst) -> Result<bool> {
-    let Op::Moments { axes } = &inst.op else {
+    let Op::Moments { axes, of } = &inst.op else {
         return Ok(false);
     };
     let x = e.mapped(&inst.inputs)[0];
@@ -123,7 +123,7 @@ pub(super) fn moments(e: &mut Emitter, old: &Program, inst: &Inst) -> Result<boo
     let Some((source, axes)) = found else {
         return Ok(false);
     };
-    let outputs = e.op(Op::Moments { axes }, vec![source], &inst.scope)?;
+    let outputs = e.op(Op::Moments { axes, of: *of }, vec![source], &inst.scope)?;
     debug_assert_eq!(e.shape(outputs[0]), old.values[inst.outputs[0]].shape);
     e.bind(&inst.outputs, &outputs);
     Ok(true)

@@ -99,9 +99,10 @@ impl<'a> Pass<'a> {
     }
 
     fn inst(&mut self, inst: &Inst) -> Result<()> {
-        // What an operation draws differs from shard to shard even if its operands do not.
-        let draws = matches!(inst.op, Op::Random { .. } | Op::Scan(_));
-        if !draws && inst.inputs.iter().all(|&v| self.is_shared(v)) {
+        // What an operation draws differs from shard to shard even if its operands do not, and other
+        // processes' shards may have other operands.
+        let own = matches!(inst.op, Op::Random { .. } | Op::Scan(_) | Op::OverShards(_));
+        if !own && inst.inputs.iter().all(|&v| self.is_shared(v)) {
             self.e.copy(self.old, inst);
             return Ok(());
         }

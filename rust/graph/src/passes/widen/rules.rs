@@ -1,7 +1,7 @@
 //! What becomes of each operation when its program is widened.
 
 use crate::error::Result;
-use crate::op::{FusedRegion, Op, ReduceOp, ReduceOver, RnnAttrs, RnnCell, SliceAxis};
+use crate::op::{FusedRegion, Op, OverShards, ReduceOp, ReduceOver, RnnAttrs, RnnCell, SliceAxis};
 use crate::ops::rnn_places;
 use crate::program::{Inst, ValueId};
 
@@ -72,10 +72,11 @@ impl Pass<'_> {
                 };
                 self.on_stacked(inst, op)
             }
-            Op::Moments { axes } => {
-                let axes = behind(axes);
-                self.on_stacked(inst, Op::Moments { axes })
+            Op::Moments { axes, of } => {
+                let (axes, of) = (behind(axes), *of);
+                self.on_stacked(inst, Op::Moments { axes, of })
             }
+            Op::OverShards(over) => self.over_shards(inst, *over),
 
             Op::BroadcastTo => self.broadcast(inst),
             Op::Transpose { perm } => {
@@ -281,6 +282,15 @@ impl Pass<'_> {
             inst,
             &[Form::Front],
         )?;
+        Ok(true)
+    }
+
+    /// All shards of all processes get the same results.
+    fn over_shards(&mut self, inst: &Inst, over: OverShards) -> Result<bool> {
+        let operands: Result<Vec<ValueId>> = inst.inputs.iter().map(|&v| self.stacked(v)).collect();
+        let shards = Some(self.shards);
+        let op = Op::OverShards(OverShards { shards, ..over });
+        self.emit(op, operands?, inst, &[Form::Shared])?;
         Ok(true)
     }
 
