@@ -1,12 +1,13 @@
 """Samples/s of one worker that runs 1, 2, 4 and 8 logical shards, against ordinary training.
 
     python tests/bench/shards.py [--only mlp,mnist_cnn] [--shards 1,2,4,8] [--threads 2]
-                                 [--repeats 15] [--apart] [--cpu]
+                                 [--repeats 15] [--apart]
+                                 [--synchronized] [--cpu]
 
 Ordinary training and each number of shards take turns of some steps in one process; the best turn
-of each counts. `--apart` also runs one shard after the other, as for unequal shards. `--cpu` counts
-the processor's time instead of the clock's: with one thread, on a machine that has other things to
-do.
+of each counts. `--apart` also runs one shard after the other, as for unequal shards, and
+`--synchronized` all with the statistics of the whole batch. `--cpu` counts the processor's time
+instead of the clock's: with one thread, on a machine that has other things to do.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from run import cores, environment  # noqa: E402
 NAMES = ("mlp", "mnist_cnn", "cifar_vgg", "imdb_lstm")
 
 
-def loops(api, workload, shards, apart):
+def loops(api, workload, shards, apart, synchronized):
     """A function for each way of training that makes a pass over the data, and its model."""
     from hornbeam import backend as K
     from hornbeam.distribution import set_strategy
@@ -35,6 +36,7 @@ def loops(api, workload, shards, apart):
 
     class Sharded(LocalStrategy):
         sharded = True
+        synchronized = False
 
     x, y = workload.data(workload.batch_size * max(4, workload.steps // 4))
     arrays = [np.ascontiguousarray(x), np.ascontiguousarray(y)]
@@ -47,8 +49,10 @@ def loops(api, workload, shards, apart):
         strategy = LocalStrategy()
         return lambda: strategy.start(program, arrays, batch, order)
 
-    def sharded(count, at_once):
-        set_strategy(Sharded())
+    def sharded(count, at_once, synchronized=False):
+        strategy = Sharded()
+        strategy.synchronized = synchronized
+        set_strategy(strategy)
         program = workload.build(api)._make_train_function()
         set_strategy(LocalStrategy())
         functions = (program.normalizers, program.function, program.apply)
@@ -66,6 +70,10 @@ def loops(api, workload, shards, apart):
         ways[f"V={count}"] = sharded(count, True)
         if apart:
             ways[f"V={count} apart"] = sharded(count, False)
+        if synchronized:
+            ways[f"V={count} sync"] = sharded(count, True, True)
+        if synchronized and apart:
+            ways[f"V={count} sync apart"] = sharded(count, False, True)
     return ways, batch
 
 
@@ -90,6 +98,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--apart", action="store_true")
+    parser.add_argument("--synchronized", action="store_true")
     parser.add_argument("--cpu", action="store_true")
     args = parser.parse_args()
     clock = time.process_time if args.cpu else time.perf_counter
@@ -101,7 +110,7 @@ def main() -> None:
     shards = [int(v) for v in args.shards.split(",")]
     print(f"{'':12}{'':16}{'samples/s':>12}{'of ordinary':>13}")
     for name in args.only.split(","):
-        ways, batch = loops(api, WORKLOADS[name], shards, args.apart)
+        ways, batch = loops(api, WORKLOADS[name], shards, args.apart, args.synchronized)
         steps = max(2, WORKLOADS[name].steps // 12)
         best = measure(ways, batch, steps, args.repeats, clock)
         for way, speed in best.items():

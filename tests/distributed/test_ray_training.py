@@ -149,6 +149,17 @@ def test_one_shard_trains_as_without_distribution():
     assert np.allclose(distributed[1].history["val_loss"], local[1].history["val_loss"], 1e-5)
 
 
+def test_synchronized_statistics_are_those_of_one_process():
+    local = fit(None)
+    with DataParallel(1, shards=SHARDS, synchronized=True) as one:
+        expected = fit(one)
+    with DataParallel(3, shards=SHARDS, synchronized=True) as several:
+        assert_same(fit(several), expected)
+    for x, y in zip(state(expected[0]), state(local[0]), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-2, atol=1e-4)
+    assert np.allclose(expected[1].history["loss"], local[1].history["loss"], 1e-4)
+
+
 class Slow:
     """Arguments of a fit long enough that something can happen within an epoch."""
 
@@ -196,6 +207,16 @@ def test_loss_of_workers_does_not_show(long_undisturbed, workers, victims, how):
             kill(doomed)
     lost = [name for event in events for name in event["lost"]]
     assert len(lost) == victims, events
+
+
+def test_loss_of_a_worker_between_exchanges_does_not_show():
+    with DataParallel(1, shards=SHARDS, synchronized=True) as one:
+        expected = long_fit(one)
+    with DataParallel(2, shards=SHARDS, synchronized=True) as crew:
+        act = Act(lambda: kill(pids(crew)[-1:]))
+        assert_same(long_fit(crew, [act]), expected)
+        assert act.act is None
+        assert sum(len(event["lost"]) for event in crew.generations()) == 1
 
 
 def test_elastic_training_shrinks_and_grows(long_undisturbed):

@@ -2,10 +2,12 @@
 
 The *gradient* function runs once for each shard and changes nothing: it returns the gradients of
 the weights, the new values of the layers' running statistics and the scalars, all as means over the
-shard. Statistics of a batch are the shard's own, unless they are to be synchronized: then the core
-combines them over all shards while the function runs, going forward and back. Means over the batch are then the means over the shards, weighted by their samples. The
+shard. Means over the batch are then the means over the shards, weighted by their samples. The
 *apply* function takes those and makes the updates. With one shard the two compute what the one
 function of ordinary training computes.
+
+Statistics of a batch are each shard's own, unless they are to be synchronized: then the core
+combines them over all shards while the gradient function runs, going forward and back.
 
 What a loss over the whole batch is divided by (masks, sample weights) is not known to a shard: the
 *normalizers* function computes it, and its means over the batch go into the gradient function.

@@ -108,6 +108,7 @@ impl Walk {
             place: self.place,
             combine: Combine::Moments,
             shards: None,
+            after: false,
         });
         self.place += 1;
         let variance = Tensor {

@@ -87,7 +87,7 @@ impl Plan {
     }
 
     fn make(program: Program, direct: bool) -> Result<Plan> {
-        let program = schedule(save_old_values(program)?)?;
+        let program = schedule(save_old_values(program)?);
         let mut kernels: Vec<Option<Kernel>> = Vec::with_capacity(program.insts.len());
         let mut needs: Vec<Needs> = Vec::with_capacity(program.insts.len());
         for inst in &program.insts {

@@ -318,12 +318,12 @@ fn what_other_shards_have_is_asked_for_in_order() {
     let x = leaf(DType::F32, vec![Some(2)]);
     let over = |place: u32, x: &Tensor| {
         let combine = Combine::Mean;
-        let shards = None;
         b.op(
             Op::OverShards(OverShards {
                 place,
                 combine,
-                shards,
+                shards: None,
+                after: false,
             }),
             &[x],
         )
@@ -341,6 +341,38 @@ fn what_other_shards_have_is_asked_for_in_order() {
     let circle = over(1, &b.unary(UnaryOp::Tanh, &over(3, &x)).unwrap());
     let error = function(&[&x], &[&circle], vec![]).plan(&[vec![2]], true);
     assert!(error.is_err());
+}
+
+/// Branches whose statistics do not depend on each other, in a fused graph.
+#[test]
+fn branches_exchange_in_one_order() {
+    let b = Builder::default();
+    let x = leaf(DType::F32, vec![None, Some(3)]);
+    let w = leaf(DType::F32, vec![Some(3), Some(FEATURES)]);
+    let product = b.matmul(&x, &w, false, false).unwrap();
+    let mut sum = product.clone();
+    for _ in 0..3 {
+        let shortcut = normalized(&b, &b.unary(UnaryOp::Tanh, &sum).unwrap());
+        let deep = normalized(&b, &b.unary(UnaryOp::Relu, &normalized(&b, &sum)).unwrap());
+        sum = b.add(&shortcut, &deep).unwrap();
+    }
+    let cubes = b.mul(&sum, &b.mul(&sum, &sum).unwrap()).unwrap();
+    let loss = b.reduce(ReduceOp::Mean, &cubes, &[0, 1], false).unwrap();
+    let loss = synchronize(&[loss], true).unwrap();
+    let gradient = autodiff::gradients(&loss, None, std::slice::from_ref(&w)).unwrap();
+    let f = function(&[&x, &w], &[gradient[0].as_ref().unwrap()], vec![]);
+    let mut orders = Vec::new();
+    for rows in [1, 2, 5, 400] {
+        let plan = f.plan(&[vec![rows, 3], vec![3, FEATURES]], true).unwrap();
+        let shown = format!("{plan}");
+        let found = |line: &str| {
+            let at = line.find("_over_shards[")?;
+            Some(line[at..].split(']').next()?.to_string())
+        };
+        orders.push(shown.lines().filter_map(found).collect::<Vec<_>>());
+    }
+    assert_eq!(orders[0].len(), 18);
+    assert!(orders.iter().all(|order| *order == orders[0]));
 }
 
 /// Nothing is exchanged by who runs a function for itself.

@@ -81,6 +81,17 @@ def images():
     return Model(x, Dense(3)(Flatten()(y))), numbers(6, 6, 3), numbers(3)
 
 
+def residual():
+    """Branches whose statistics do not depend on each other, fused with each other's neighbours."""
+    x = y = Input((6, 6, 4))
+    for _ in range(2):
+        deep = Activation("relu")(BatchNormalization()(Conv2D(4, 3, padding="same")(y)))
+        deep = BatchNormalization()(Conv2D(4, 3, padding="same")(deep))
+        shortcut = BatchNormalization()(Conv2D(4, 1)(y))
+        y = Activation("relu")(add([deep, shortcut]))
+    return Model(x, Dense(3)(Flatten()(y))), numbers(6, 6, 4), numbers(3)
+
+
 def twice():
     """One layer called twice, of which each call has statistics of its own."""
     x = Input((5,))
@@ -115,7 +126,7 @@ def backend():
     return Sequential(layers), numbers(5), numbers(2)
 
 
-CASES = {f.__name__: f for f in (features, images, twice, sequences, backend)}
+CASES = {f.__name__: f for f in (features, images, residual, twice, sequences, backend)}
 
 
 def trained(case, strategy, weighted=False):

@@ -26,6 +26,8 @@ pub struct OverShards {
     /// Once a program is widened, how many shards the operands have in front; the results have no
     /// such axis.
     pub shards: Option<usize>,
+    /// Whether the last operand is not combined but only has to be there before.
+    pub after: bool,
 }
 
 /// What is computed over the shards, of which each counts by its part of the batch's samples.

@@ -15,11 +15,12 @@ use super::operands::{Inferred, Operands};
 use super::sample::{Sample, float};
 
 pub(super) fn infer(over: &OverShards, o: &Operands<'_>) -> Inferred {
-    if over.combine == Combine::Moments {
-        o.count(2)?;
+    let count = o.len() - usize::from(over.after && o.len() > 0);
+    if over.combine == Combine::Moments && count != 2 {
+        return Err(format!("takes means and variances, got {count} operands"));
     }
-    let mut types = Vec::with_capacity(o.len());
-    for k in 0..o.len() {
+    let mut types = Vec::with_capacity(count);
+    for k in 0..count {
         let dtype = o.float(k, "what is combined over shards")?;
         let mut shape = o.shape(k).to_vec();
         if let Some(shards) = over.shards {
@@ -59,6 +60,7 @@ pub(super) fn grad(over: &OverShards, g: &Backward<'_>) -> Grads {
         place: place(over),
         combine: Combine::Mean,
         shards: None,
+        after: false,
     });
     let node = Node::build(mean, given, g.node.scope.clone())?.node;
     let mut index = 0;
@@ -108,6 +110,7 @@ pub(super) fn samples() -> Vec<Sample> {
             place: 7,
             combine,
             shards: None,
+            after: false,
         })
     };
     vec![

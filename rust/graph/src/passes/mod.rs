@@ -6,6 +6,7 @@
 mod emit;
 mod epilogue;
 mod fuse;
+mod in_order;
 mod simplify;
 pub(crate) mod widen;
 
@@ -20,8 +21,10 @@ use crate::verify::verify;
 /// When a pass breaks an invariant, which is a fault of this library.
 pub(crate) fn run(mut program: Program, options: Options) -> Result<Program> {
     type Pass = fn(&Program) -> Result<Program>;
-    let clean: [(&'static str, Pass); 1] = [("simplify", simplify::clean)];
-    let fusing: [(&'static str, Pass); 4] = [
+    let clean: [(&'static str, Pass); 2] =
+        [("in order", in_order::run), ("simplify", simplify::clean)];
+    let fusing: [(&'static str, Pass); 5] = [
+        ("in order", in_order::run),
         ("expand", simplify::expand),
         ("simplify", simplify::clean),
         ("epilogue", epilogue::run),

@@ -8,7 +8,7 @@ use crate::memory::Needs;
 use crate::sharded::AllShards;
 
 pub(super) fn over_shards(site: &Site<'_>, over: OverShards) -> Prepared {
-    let count = site.inst.inputs.len();
+    let count = site.inst.outputs.len();
     let shards = over.shards.unwrap_or(1);
     // Float64 is for gradients that are checked, of a batch that is one shard.
     let lengths: Vec<usize> = (0..count).map(|k| site.output(k).len()).collect();

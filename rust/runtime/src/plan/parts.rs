@@ -65,7 +65,7 @@ impl Plan {
             return Ok(None);
         }
         let args = self.calls[stop].args(&self.raws, context);
-        let operands = 0..args.inputs.len();
+        let operands = 0..args.outputs.len();
         Ok(Some(
             operands
                 .flat_map(|k| args.input::<f32>(k))
@@ -87,7 +87,7 @@ impl Plan {
     pub(crate) fn over_shards(&self) -> Vec<(Combine, usize)> {
         let one = |call: &super::Call| {
             let inst = &self.program.insts[call.inst];
-            let lengths = inst.inputs.iter().map(|&v| self.program.values[v].len());
+            let lengths = inst.outputs.iter().map(|&v| self.program.values[v].len());
             match inst.op {
                 Op::OverShards(over) => Some((over.combine, lengths.sum())),
                 _ => None,

@@ -287,10 +287,18 @@ impl Pass<'_> {
 
     /// All shards of all processes get the same results.
     fn over_shards(&mut self, inst: &Inst, over: OverShards) -> Result<bool> {
-        let operands: Result<Vec<ValueId>> = inst.inputs.iter().map(|&v| self.stacked(v)).collect();
+        let mut operands = Vec::with_capacity(inst.inputs.len());
+        for (k, &v) in inst.inputs.iter().enumerate() {
+            let combined = k < inst.outputs.len();
+            operands.push(if combined {
+                self.stacked(v)?
+            } else {
+                self.plain(v)
+            });
+        }
         let shards = Some(self.shards);
         let op = Op::OverShards(OverShards { shards, ..over });
-        self.emit(op, operands?, inst, &[Form::Shared])?;
+        self.emit(op, operands, inst, &[Form::Shared])?;
         Ok(true)
     }
 
