@@ -26,6 +26,7 @@ WITHOUT_CASE = {
     ("*", "noise_shape"): "shape of the random masks: tests/python/layers/test_core.py",
     ("*", "zero_output_for_mask"): "in files of Keras 3: tests/parity/test_keras3_files.py",
     ("Bidirectional", "weights"): "set as by set_weights: tests/python/layers/test_wrappers.py",
+    ("BatchNormalization", "synchronized"): "on workers: tests/python/engine/test_synchronized.py",
     ("UpSampling2D", "interpolation"): "has one value, which configs of later releases write",
     ("LocallyConnected1D", "padding"): "'valid' alone, as in Keras 2.0",
     ("LocallyConnected2D", "padding"): "'valid' alone, as in Keras 2.0",
