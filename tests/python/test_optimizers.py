@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -190,6 +193,26 @@ def test_config_goes_round(cls, rule, arguments):
 
 def total_norm(gradients):
     return np.sqrt(sum((g**2).sum() for g in gradients))
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_begins_anew(way):
+    rate = schedules.ExponentialDecay(0.1, 3, 0.5)
+    for made in (
+        optimizers.SGD(0.1, momentum=0.9, nesterov=True, decay=0.01, clipnorm=1.0),
+        optimizers.Adam(rate, beta_1=0.8),
+        optimizers.Nadam(),
+    ):
+        fresh = way(made)
+        assert type(fresh) is type(made)
+        assert fresh.get_config() == made.get_config()
+        w = K.variable(np.ones(3))
+        run = K.function([], [], made.get_updates(params=[w], loss=K.sum(K.square(w))))
+        run([])
+        again = way(made)
+        assert again.get_config() == made.get_config()
+        assert int(K.get_value(again.iterations)) == 0
+        assert int(K.get_value(made.iterations)) == 1
 
 
 @pytest.mark.parametrize("name", ["clipnorm", "global_clipnorm"])

@@ -53,6 +53,9 @@ class Optimizer:
     A subclass either overrides `new_values`, or `get_updates` as in Keras 2. Its state is in
     `weights`, the variables that `get_weights` and files hold.
 
+    A copy (`copy.deepcopy`, `pickle`, `sklearn.clone`) has the hyper-parameters and begins anew:
+    the state belongs to the weights of one model, whose own copy has it.
+
     A hyper-parameter that is a variable may be set to a number (`optimizer.lr = 0.1`); functions
     that were made from it see the new value.
 
@@ -233,6 +236,9 @@ class Optimizer:
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {key: getattr(self, key) for key in _COMMON_ARGUMENTS if hasattr(self, key)}
+
+    def __reduce__(self) -> Any:
+        return type(self).from_config, (self.get_config(),)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:

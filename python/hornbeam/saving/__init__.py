@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..utils.user_warnings import warn
 from .config import model_from_config, model_from_json, model_from_yaml, to_json, to_yaml
 
 __all__ = [
@@ -36,6 +37,12 @@ def save_model(
     """
     from . import hdf5, keras_file
 
+    if model._losses or model._updates:
+        warn(
+            f"What was given to add_loss() or add_update() of the model {model.name!r} is a part "
+            "of its graph that no file describes: a loaded model lacks it. Call add_loss() in the "
+            "call() of a layer instead."
+        )
     if keras_file.asks_for_keras_file(filepath):
         keras_file.save_model(model, filepath, overwrite, include_optimizer)
         return

@@ -23,8 +23,7 @@ def taken_apart(model: Any) -> tuple[Any, tuple[Any, ...]]:
     """
     from ..layers._lambda import functions_by_reference
 
-    own = [*model._losses, *model._updates, *model._per_input_losses, *model._per_input_updates]
-    if own:
+    if model._losses or model._updates:
         raise ValueError(
             f"The model {model.name!r} cannot be pickled or copied: what was given to its own "
             "add_loss() or add_update() is a part of its graph that no configuration describes. "

@@ -159,6 +159,16 @@ def test_files_that_hold_something_else(tmp_path):
         m.load_weights(tmp_path / "empty.h5")
 
 
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_losses_that_no_file_holds_are_told(tmp_path, name):
+    m = model()
+    m.add_loss(K.mean(m.outputs[0]))
+    m.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match=rf"add_loss.*'{m.name}'.*call\(\) of a layer"):
+        m.save(str(tmp_path / name))
+    assert load_model(str(tmp_path / name)).losses == []
+
+
 @pytest.mark.parametrize("name", ["w.h5", "k.weights.h5"])
 def test_names_that_nothing_has_are_told(tmp_path, name):
     m = model()

@@ -5,7 +5,7 @@ import pytest
 
 from hornbeam.layers import Dense
 from hornbeam.models import Sequential
-from hornbeam.optimizers import Adam
+from hornbeam.optimizers import SGD, Adam
 from hornbeam.wrappers.scikit_learn import BaseWrapper, KerasClassifier, KerasRegressor
 
 sklearn = pytest.importorskip("sklearn")
@@ -174,6 +174,24 @@ def test_clone():
     assert copied.get_params().keys() == estimator.get_params().keys()
     assert copied.get_params()["units"] == sizes
     assert is_classifier(copied) and is_regressor(KerasRegressor(regress))
+
+
+def test_objects_as_parameters():
+    from sklearn.model_selection import GridSearchCV
+
+    def build(optimizer=None):
+        model = Sequential([Dense(3, activation="softmax", input_shape=(2,))])
+        model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    x, y = points(60)
+    search = GridSearchCV(
+        KerasClassifier(build, epochs=20, verbose=0), {"optimizer": [SGD(0.0), Adam(0.05)]}, cv=2
+    )
+    search.fit(x, y)
+    assert type(search.best_params_["optimizer"]) is Adam
+    assert search.best_score_ > 0.8
+    assert search.best_estimator_.score(x, y) > 0.8
 
 
 def test_not_fitted_yet():
