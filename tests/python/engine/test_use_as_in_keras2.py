@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hornbeam import backend as K
-from hornbeam.layers import LSTM, Dense, Dropout, Input, Merge
+from hornbeam.layers import LSTM, BatchNormalization, Concatenate, Dense, Dropout, Input, Merge
 from hornbeam.models import Model, Sequential, load_model
 
 R = np.random.RandomState(8)
@@ -94,6 +94,41 @@ class TestSummary:
         model.summary(print_fn=plain.append)
         model.summary(print_fn=nested.append, expand_nested=True)
         assert len(nested) == len(plain) + 3
+
+    def test_the_whole_look_of_a_graph(self):
+        """Columns end at 33, 55 and 67 %, names are cut, a layer with several sources has lines."""
+        K.clear_session()
+        inner = Sequential([Dense(4, input_shape=(3,)), BatchNormalization()], name="inner")
+        a, b = Input((3,), name="an_input_whose_name_is_rather_long"), Input((3,), name="b")
+        x = Concatenate(name="joined")([inner(a), inner(b)])
+        model = Model([a, b], [Dense(2, name="u")(x), Dense(1, name="v")(x)])
+        inner.layers[0].trainable = False
+        lines = []
+        model.summary(print_fn=lines.append)
+        bar, edge = "_" * 100, "=" * 100
+        rows = [
+            ("an_input_whose_name_is_rather_lo", "(None, 3)", "0", ""),
+            ("b (InputLayer)", "(None, 3)", "0", ""),
+            ("inner (Sequential)", "(None, 4)", "32", "an_input_whose_name_is_rather_lon"),
+            ("joined (Concatenate)", "(None, 8)", "0", "inner[1][0]"),
+            ("u (Dense)", "(None, 2)", "18", "joined[0][0]"),
+            ("v (Dense)", "(None, 1)", "9", "joined[0][0]"),
+        ]
+        text = [f"{name:33}{shape:22}{count:12}{source:33}" for name, shape, count, source in rows]
+        expected = [bar, f"{'Layer (type)':33}{'Output Shape':22}{'Param #':12}{'Connected to':33}"]
+        for row, separator in zip(text, [edge, *[bar] * 5], strict=True):
+            expected += [separator, row]
+            if row.startswith(("inner", "joined")):
+                second = "b[0][0]" if row.startswith("inner") else "inner[2][0]"
+                expected.append(f"{second:>{67 + len(second)}}".ljust(100))
+        expected += [
+            edge,
+            "Total params: 59",
+            "Trainable params: 35",
+            "Non-trainable params: 24",
+            bar,
+        ]
+        assert lines == expected
 
     def test_without_a_known_input(self, capsys):
         with pytest.raises(ValueError, match="input_shape"):
