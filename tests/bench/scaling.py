@@ -41,7 +41,7 @@ class Trainer:
         self.arrays = [x, y]
         self.run = None
 
-    def join(self, workers: int) -> None:
+    def join(self, workers: int, synchronized: bool) -> None:
         """Form a group with the others; the parent tells everybody the addresses."""
         from hornbeam import backend as K
         from hornbeam.distribution import ShardedStrategy, even_ranges, set_strategy
@@ -52,7 +52,7 @@ class Trainer:
         ranges = even_ranges(workers, workers)
         members = [(a, *r) for a, r in zip(addresses, ranges, strict=True)]
         group = K.Group.connect(listener, "scaling", rank, members)
-        set_strategy(ShardedStrategy(group, None, self.model))
+        set_strategy(ShardedStrategy(group, None, self.model, synchronized))
 
     def start(self) -> None:
         from hornbeam.engine.strategy import get_strategy
@@ -83,13 +83,15 @@ class Trainer:
         return times
 
 
-def serve(name: str, workers: int, connection: Connection, core: int | None) -> None:
+def serve(
+    name: str, workers: int, connection: Connection, core: int | None, synchronized: bool
+) -> None:
     """A process: obeys its parent until that says stop. `workers` is 0 without a group."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     trainer = Trainer(name, connection)
     if workers:
-        trainer.join(workers)
+        trainer.join(workers, synchronized)
     trainer.steps(3)
     connection.send("ready")
     while (message := connection.recv()) != "stop":
@@ -100,7 +102,14 @@ def serve(name: str, workers: int, connection: Connection, core: int | None) -> 
 class Team:
     """Processes that train together."""
 
-    def __init__(self, name: str, workers: int, threads: int, pin: bool = False):
+    def __init__(
+        self,
+        name: str,
+        workers: int,
+        threads: int,
+        pin: bool = False,
+        synchronized: bool = False,
+    ):
         cores = sorted(os.sched_getaffinity(0))
         os.environ["HORNBEAM_NUM_THREADS"] = str(threads)
         context = multiprocessing.get_context("spawn")
@@ -108,7 +117,8 @@ class Team:
         for rank in range(max(1, workers)):
             own, other = context.Pipe()
             core = cores[rank] if pin and workers else None
-            process = context.Process(target=serve, args=(name, workers, other, core), daemon=True)
+            args = (name, workers, other, core, synchronized)
+            process = context.Process(target=serve, args=args, daemon=True)
             process.start()
             other.close()
             self.connections.append(own)
@@ -172,6 +182,27 @@ def measure(name: str, workers: int, args: argparse.Namespace) -> None:
     print(f"{'':10}  us of a step, median (best): {told}", flush=True)
 
 
+def measure_synchronized(name: str, workers: int, args: argparse.Namespace) -> None:
+    """Prints how much longer steps take with the statistics of the whole batch."""
+    teams = [Team(name, workers, 1, args.pin, synchronized) for synchronized in (False, True)]
+    try:
+        steps = max(4, WORKLOADS[name].steps // args.share)
+        times = [
+            [max(team.ask("steps", steps)) / steps for team in teams] for _ in range(args.rounds)
+        ]
+    finally:
+        for team in teams:
+            team.close()
+    apart, whole = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(whole / apart for apart, whole in times)
+    best = min(whole for _, whole in times) / min(apart for apart, _ in times)
+    print(
+        f"{name:10}  {workers} x 1 thread: {apart * 1e3:.3f} ms a step with each shard's "
+        f"statistics, {whole * 1e3:.3f} with the whole batch's: {ratio:.3f} (best {best:.3f})",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="mlp,mnist_cnn", help="workloads, comma-separated")
@@ -179,12 +210,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--share", type=int, default=4, help="a round has 1/SHARE of an epoch")
     parser.add_argument("--pin", action="store_true", help="give each worker a core of its own")
+    parser.add_argument(
+        "--synchronized",
+        action="store_true",
+        help="what statistics of the whole batch cost, instead",
+    )
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     for name in args.only.split(","):
         for workers in map(int, args.workers.split(",")):
             if workers <= cores:
-                measure(name, workers, args)
+                (measure_synchronized if args.synchronized else measure)(name, workers, args)
 
 
 if __name__ == "__main__":

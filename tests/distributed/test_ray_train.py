@@ -119,6 +119,29 @@ def test_fit_in_a_train_function_has_the_bits_of_one_worker(tmp_path):
     assert same(results[1], results[2]) and same(results[1], results[3])
 
 
+def test_synchronized_statistics(tmp_path):
+    build, write = tools()
+    rows, targets = ROWS, TARGETS
+
+    def function(config):
+        model = build()
+        model.fit(rows, targets, batch_size=24, epochs=2, shuffle=False, verbose=0)
+        write(config, model.get_weights())
+
+    results = {}
+    settings = {"shards": 4, "synchronized": True}
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        run(function, workers, folder, settings=settings)
+        results[workers] = written(folder)
+    assert same(results[1], results[3])
+    alone = build()
+    alone.fit(rows, targets, batch_size=24, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(results[1], alone.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
+
+
 def test_local_mode(tmp_path):
     """Without workers, the train function runs here, without a group."""
     build, _ = tools()
