@@ -270,7 +270,86 @@ fn a_step_that_fails_between_exchanges_changes_nothing_and_runs_again() {
     }
 }
 
-/// Counts its calls and gives zeros.
+/// Tells what its peers are told, after how many calls.
+struct Telling {
+    calls: usize,
+    told: Arc<std::sync::Mutex<Vec<(usize, String)>>>,
+}
+
+impl Reducer for Telling {
+    fn begin(&mut self) -> ReduceResult<(u32, std::ops::Range<u32>)> {
+        Ok((4, 0..4))
+    }
+
+    fn all_reduce(&mut self, _data: &mut [f32]) -> ReduceResult<()> {
+        self.calls += 1;
+        Ok(())
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        let told = (self.calls, reason.to_string());
+        self.told.lock().unwrap().push(told);
+    }
+}
+
+/// The mean of `table[x]`, looked up behind an exchange.
+fn looking_up() -> (Arc<Variable>, Functions) {
+    let b = Builder::default();
+    let table = Literal::from_f64(DType::F32, vec![4], &[0.5, 1.0, 2.0, 3.0]);
+    let table = Variable::new(&table).unwrap();
+    let x = leaf(DType::F32, vec![None, Some(3)]);
+    let multiple = leaf(DType::F32, vec![]);
+    let op = Op::Moments {
+        axes: vec![0],
+        of: MomentsOf::Batch,
+    };
+    let none = b.scale(&b.op(op, &[&x]).unwrap(), 0.0).unwrap();
+    let rows = b.add(&x, &none).unwrap();
+    let index = b.op(Op::Cast(DType::I64), &[&rows]).unwrap();
+    let weight = table.tensor();
+    let found = b.op(Op::Gather { axis: 0 }, &[&weight, &index]).unwrap();
+    let loss = b.reduce(ReduceOp::Mean, &found, &[0, 1], false).unwrap();
+    let loss = synchronize(&[loss], true).unwrap();
+    let gradient = autodiff::gradients(&loss, None, &[weight]).unwrap();
+    let (g, s) = (leaf(DType::F32, vec![Some(4)]), leaf(DType::F32, vec![]));
+    let new = b.sub(&table.tensor(), &g).unwrap();
+    let outputs = [gradient[0].as_ref().unwrap(), &loss[0]];
+    let functions = Functions {
+        normalizers: None,
+        gradient: function(&[&x, &multiple], &outputs, vec![]),
+        apply: function(&[&g, &s], &[&s], vec![(table.clone(), new)]),
+    };
+    (table, functions)
+}
+
+#[test]
+fn what_fails_behind_an_exchange_is_told_and_changes_nothing() {
+    let mut data: Vec<f32> = (0..ROWS * 3).map(|i| (i % 4) as f32).collect();
+    data[(BATCH + 5) * 3] = 9.0;
+    for at_once in [true, false] {
+        let (table, functions) = looking_up();
+        let told = Arc::<std::sync::Mutex<Vec<(usize, String)>>>::default();
+        let reducer = Telling {
+            calls: 0,
+            told: Arc::clone(&told),
+        };
+        let mut epoch = epoch(&data, functions, Box::new(reducer));
+        epoch.set_at_once(at_once);
+        epoch.run(Some(1), None).unwrap();
+        let before = table.get().bytes.to_vec();
+        let error = epoch.run(None, None).unwrap_err();
+        assert!(matches!(error, RuntimeError::Kernel { .. }), "{error}");
+        assert_eq!(epoch.steps_done(), 1);
+        assert_eq!(table.get().bytes.to_vec(), before);
+        // One exchange and the sum of the first step, one exchange of the second.
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0, 3);
+        assert!(told[0].1.contains('9'), "{told:?}");
+    }
+}
+
+/// Counts its calls and gives ones.
 struct Counting {
     own: std::ops::Range<u32>,
     calls: Arc<std::sync::Mutex<Vec<usize>>>,

@@ -21,7 +21,7 @@ from hornbeam.layers import (
     TimeDistributed,
     add,
 )
-from hornbeam.models import Model, Sequential
+from hornbeam.models import Model, Sequential, load_model
 
 ROWS = 44
 BATCH = 16
@@ -185,6 +185,12 @@ def test_a_layer_asks_for_itself():
     layer = BatchNormalization(synchronized=True)
     assert BatchNormalization.from_config(layer.get_config()).synchronized
     assert "synchronized" not in BatchNormalization().get_config()
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
+def test_files_keep_what_a_layer_asks_for(name, tmp_path):
+    model_of(synchronized=True).save(str(tmp_path / name))
+    assert load_model(str(tmp_path / name)).layers[1].synchronized
 
 
 def test_a_model_takes_the_distribution_that_it_is_trained_with():
