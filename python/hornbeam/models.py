@@ -12,6 +12,7 @@ from . import backend as K
 from .engine import Input, InputLayer, Layer, Model
 from .engine.container import Container
 from .engine.graph import get_source_inputs
+from .engine.network_config import frozen
 from .layers import Merge
 from .saving import (
     load_model,
@@ -335,7 +336,7 @@ class Sequential(Model):
         """
         from .layers import deserialize
 
-        name = None
+        name, trainable = None, True
         if isinstance(config, dict):
             if "layers" not in config or "input_layers" in config:
                 raise ValueError(
@@ -343,11 +344,16 @@ class Sequential(Model):
                     "list of layers. For that of a functional model use Model.from_config(config), "
                     "for one with 'class_name' and 'config' model_from_config(config)."
                 )
-            name, config = config.get("name"), config["layers"]
+            name, trainable = config.get("name"), config.get("trainable", True)
+            config = config["layers"]
         layers = [deserialize(layer, custom_objects=custom_objects) for layer in config]
         for layer, described in zip(layers, config, strict=True):
             layer.name = described.get("name") or layer.name
-        return cls(layers, name=name)
+            if "trainable" in described:
+                layer.trainable = described["trainable"]
+        model = cls(layers, name=name)
+        model.trainable = trainable
+        return model
 
     def legacy_get_config(self) -> list[dict[str, Any]]:
         """Return what `get_config` returns, which holds merged branches as well."""
@@ -369,7 +375,11 @@ class Sequential(Model):
 
 
 def _described(layer: Layer) -> dict[str, Any]:
-    described = {"class_name": type(layer).__name__, "config": layer.get_config()}
+    described = {
+        "class_name": type(layer).__name__,
+        "config": layer.get_config(),
+        **frozen(layer),
+    }
     # A stack's own configuration is a list of its layers and does not say its name.
     return {"name": layer.name, **described} if isinstance(layer, Sequential) else described
 

@@ -40,6 +40,7 @@ def container_config(model: Any) -> dict[str, Any]:
                 "class_name": type(layer).__name__,
                 "config": layer.get_config(),
                 "inbound_nodes": nodes,
+                **frozen(layer),
             }
         )
 
@@ -53,6 +54,17 @@ def container_config(model: Any) -> dict[str, Any]:
         "output_layers": coordinates(model.output_coordinates),
     }
     return copy.deepcopy(config)
+
+
+def frozen(layer: Layer) -> dict[str, Any]:
+    """Return what describes a model within a model beside its class and configuration.
+
+    In Keras 2 the configuration of a model does not say that it is frozen; saved and loaded, a base
+    that was not to be trained would be.
+    """
+    from .container import Container
+
+    return {"trainable": False} if isinstance(layer, Container) and not layer.trainable else {}
 
 
 def _node_config(
@@ -116,6 +128,8 @@ def container_from_config(
         name = data.get("name") or data["config"]["name"]
         # The configuration of a stack within the model does not say its name.
         layer.name = name
+        if "trainable" in data:
+            layer.trainable = data["trainable"]
         layers[name] = layer
         waiting += [(layer, call) for call in data.get("inbound_nodes", [])]
     while waiting:
@@ -134,7 +148,10 @@ def container_from_config(
         waiting = later
     inputs = [_tensor(layers, c) for c in _coordinates(config["input_layers"])]
     outputs = [_tensor(layers, c) for c in _coordinates(config["output_layers"])]
-    return cls(inputs=inputs, outputs=outputs, name=config.get("name"))
+    model = cls(inputs=inputs, outputs=outputs, name=config.get("name"))
+    # Models of Keras 3 say it of themselves.
+    model.trainable = config.get("trainable", model.trainable)
+    return model
 
 
 def _coordinates(data: list[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine import Layer
+from ..engine.network_config import frozen
 from ..utils.generic_utils import to_list
 
 
@@ -114,7 +115,11 @@ class Wrapper(Layer):
         return [w for layer in self._wrapped() for w in layer.get_weights()]
 
     def get_config(self) -> dict[str, Any]:
-        inner = {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}
+        inner = {
+            "class_name": type(self.layer).__name__,
+            "config": self.layer.get_config(),
+            **frozen(self.layer),
+        }
         return {**super().get_config(), "layer": inner}
 
     @classmethod
@@ -125,5 +130,8 @@ class Wrapper(Layer):
         from . import deserialize
 
         config = dict(config)
-        layer = deserialize(config.pop("layer"), custom_objects=custom_objects)
+        described = config.pop("layer")
+        layer = deserialize(described, custom_objects=custom_objects)
+        if "trainable" in described:
+            layer.trainable = described["trainable"]
         return cls(layer, **config)
