@@ -31,10 +31,12 @@ def taken_apart(model: Any) -> tuple[Any, tuple[Any, ...]]:
         )
     with functions_by_reference():
         config = model.get_config()
-    layers = nested_layers(model)
+    layers, optimizers = nested_layers(model), _optimizers(model)
     state = {
         "config": config,
-        "custom_objects": custom_objects_of([*layers, *_optimizers(model)], config),
+        "custom_objects": custom_objects_of(
+            [*layers, *optimizers], [config, *(o.get_config() for o in optimizers)]
+        ),
         "layers": [(layer.name, layer.trainable) for layer in layers],
         "weights": model.get_weights(),
         "states": [K.batch_get_value(_states(layer)) for layer in layers],

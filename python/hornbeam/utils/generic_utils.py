@@ -302,6 +302,8 @@ def custom_objects_of(holders: Sequence[Any], config: Any) -> dict[str, Any]:
 
     def add(x: Any) -> None:
         name, is_ours = x.__name__, (x.__module__ or "").split(".")[0] == _PACKAGE
+        if name not in names:
+            return
         other = (found if is_ours else {**ours, **found}).get(name, x)
         if other is not x:
             raise ValueError(
@@ -318,8 +320,7 @@ def custom_objects_of(holders: Sequence[Any], config: Any) -> dict[str, Any]:
             for item in x:
                 visit(item)
         elif inspect.isclass(x) or inspect.isfunction(x):
-            if x.__name__ in names:
-                add(x)
+            add(x)
         elif hasattr(x, "get_config"):
             add(type(x))
             for value in vars(x).values():
