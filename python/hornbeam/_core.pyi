@@ -439,6 +439,21 @@ class ShardedLoop:
         """
 
     @property
+    def buckets(self) -> int:
+        """In how many buckets gradients are summed over the workers."""
+
+    @property
+    def early_sums(self) -> int:
+        """How many buckets' sums were started while the gradient function still ran."""
+
+    def set_overlap(self, overlap: bool | None) -> None:
+        """Says whether sums of buckets are started as soon as they are computed.
+
+        By default, or with None, they are where some member is on another machine, unless
+        HORNBEAM_OVERLAP says 0 or 1. The bits are the same.
+        """
+
+    @property
     def samples_done(self) -> int: ...
     @property
     def step_number(self) -> int:

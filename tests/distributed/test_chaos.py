@@ -16,7 +16,10 @@ pytestmark = [
 ]
 
 
-def test_chaos_does_not_show():
+def test_chaos_does_not_show(monkeypatch):
+    # Several buckets under way at a time.
+    monkeypatch.setenv("HORNBEAM_BUCKET_BYTES", "1024")
+    monkeypatch.setenv("HORNBEAM_OVERLAP", "1")
     with scenario.cluster():
         happened, generations = chaos.run(events=14, seed=1)
     assert len(happened) == 14 and set(happened) == set(chaos.Chaos.weights)

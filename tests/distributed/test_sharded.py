@@ -28,6 +28,39 @@ def test_ranges_of_eight_shards_do_not_show(case, tmp_path):
         assert train(tmp_path, case, workers, shards=8)[0] == one, f"{workers} workers"
 
 
+@pytest.fixture
+def several_buckets(monkeypatch):
+    """Three buckets or more, which start early as between machines."""
+    monkeypatch.setenv("HORNBEAM_BUCKET_BYTES", "256")
+    monkeypatch.setenv("HORNBEAM_OVERLAP", "1")
+
+
+def test_buckets_that_start_early_do_not_show(tmp_path, several_buckets, monkeypatch):
+    with Job(tmp_path, "mlp", SHARDS) as job:
+        workers = [job.launch(count_early=True) for _ in range(2)]
+        job.form(workers)
+        early = [worker.hear()["early"] for worker in workers]
+        found = finish(workers)
+    # Five steps, two of three buckets.
+    assert early == [10, 10]
+    monkeypatch.delenv("HORNBEAM_BUCKET_BYTES")
+    assert found == train(tmp_path, "mlp", 1)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_number_of_buckets_does_not_show(case, tmp_path, several_buckets):
+    found = [train(tmp_path, case, workers)[0] for workers in (2, 3)]
+    one, _ = train(tmp_path, case, 1)
+    assert found == [one, one]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 12))
+def test_unplanned_deaths_among_buckets_do_not_show(seed, tmp_path, several_buckets):
+    test_unplanned_deaths_do_not_show(seed, tmp_path)
+
+
 def test_two_workers_are_as_one(tmp_path):
     assert train(tmp_path, "mlp", 2, shards=2)[0] == train(tmp_path, "mlp", 1, shards=2)[0]
 

@@ -6,8 +6,11 @@
 //! engine; the engine reaches it only under its lock. Imports nothing of the crate.
 #![allow(unsafe_code)]
 
-use std::ops::{Add, Range};
+use std::ops::{Add, DerefMut, Range};
 use std::ptr::NonNull;
+
+/// Numbers in memory of their owner's choice, such as a [`SharedSlice`](crate::SharedSlice).
+pub type Memory = Box<dyn DerefMut<Target = [f32]> + Send>;
 
 mod sealed {
     pub trait Sealed {}
@@ -86,7 +89,7 @@ impl Element for f32 {
     fn from_buffer(buffer: Buffer) -> Vec<f32> {
         match buffer.0 {
             Storage::F32(values) => values,
-            Storage::F64(_) | Storage::Loan { .. } => unreachable!("the handle carries the type"),
+            _ => unreachable!("the handle carries the type"),
         }
     }
 }
@@ -99,24 +102,23 @@ impl Element for f64 {
     fn from_buffer(buffer: Buffer) -> Vec<f64> {
         match buffer.0 {
             Storage::F64(values) => values,
-            Storage::F32(_) | Storage::Loan { .. } => unreachable!("the handle carries the type"),
+            _ => unreachable!("the handle carries the type"),
         }
     }
 }
 
 /// The data of an operation in flight.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct Buffer(Storage);
 
-#[derive(Debug)]
 enum Storage {
     F32(Vec<f32>),
     F64(Vec<f64>),
+    Own(Memory),
     Loan { start: NonNull<u8>, length: usize },
 }
 
-// SAFETY: the vectors are `Send`; a loan's memory may be used from any thread by `Buffer::lend`'s
+// SAFETY: vectors and owned memory are `Send`; a loan's memory may be used from any thread by `Buffer::lend`'s
 // contract.
 unsafe impl Send for Buffer {}
 
@@ -126,7 +128,26 @@ impl Default for Buffer {
     }
 }
 
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes)", self.bytes().len())
+    }
+}
+
 impl Buffer {
+    /// Gives memory to an operation.
+    pub(crate) fn own(memory: Memory) -> Self {
+        Buffer(Storage::Own(memory))
+    }
+
+    /// The memory that [`Self::own`] was given.
+    pub(crate) fn into_memory(self) -> Memory {
+        match self.0 {
+            Storage::Own(memory) => memory,
+            _ => unreachable!("the handle knows what it gave"),
+        }
+    }
+
     /// Lends memory to an operation.
     ///
     /// # Safety
@@ -140,6 +161,7 @@ impl Buffer {
         match &self.0 {
             Storage::F32(values) => bytemuck::cast_slice(values),
             Storage::F64(values) => bytemuck::cast_slice(values),
+            Storage::Own(values) => bytemuck::cast_slice(values),
             // SAFETY: valid and unshared by the contract of `lend`; borrowed as long as `self`.
             Storage::Loan { start, length } => unsafe {
                 std::slice::from_raw_parts(start.as_ptr(), *length)
@@ -151,6 +173,7 @@ impl Buffer {
         match &mut self.0 {
             Storage::F32(values) => bytemuck::cast_slice_mut(values),
             Storage::F64(values) => bytemuck::cast_slice_mut(values),
+            Storage::Own(values) => bytemuck::cast_slice_mut(values),
             // SAFETY: valid and unshared by the contract of `lend`; borrowed mutably as long as
             // `self`.
             Storage::Loan { start, length } => unsafe {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::all_reduce::AllReduce;
 use crate::broadcast::Broadcast;
-use crate::buffer::{Buffer, Element};
+use crate::buffer::{Buffer, Element, Memory};
 use crate::config::{GroupConfig, Member};
 use crate::core::Core;
 use crate::engine::Engine;
@@ -67,6 +67,14 @@ pub struct Handle<T> {
     key: OpKey,
     generation: u64,
     element: PhantomData<T>,
+}
+
+/// A bucket's all-reduce in flight that owns memory of its owner's choice.
+#[derive(Debug)]
+#[must_use = "a bucket has to be waited for"]
+pub struct MemoryHandle {
+    key: OpKey,
+    generation: u64,
 }
 
 impl Group {
@@ -181,6 +189,13 @@ impl Group {
         self.config.members[self.config.rank as usize]
             .shards
             .clone()
+    }
+
+    /// Whether some member is at another address, so that data makes its way over a network.
+    pub fn is_spread(&self) -> bool {
+        let own = self.listener.address().ip();
+        let mut members = self.config.members.iter();
+        members.any(|member| member.address.ip() != own)
     }
 
     /// The present generation.
@@ -311,6 +326,31 @@ impl Group {
         self.check_generation(handle.generation)?;
         match self.engine.wait(handle.key)? {
             Output::Data(buffer) => Ok(T::from_buffer(buffer)),
+            Output::Payloads(_) => unreachable!("an all-reduce yields data"),
+        }
+    }
+
+    /// [`Group::start_all_reduce`] of data in memory of the caller's choice.
+    ///
+    /// # Errors
+    /// Those of [`Group::start_all_reduce`]; the memory is dropped then.
+    pub fn start_all_reduce_of(&self, bucket: u32, data: Memory) -> Result<MemoryHandle> {
+        let operation = self.reduction::<f32>(data.len(), Buffer::own(data))?;
+        let key = self.start_bucket(bucket, operation)?;
+        Ok(MemoryHandle {
+            key,
+            generation: self.config.generation,
+        })
+    }
+
+    /// Waits for a bucket and gives its memory back, the result in front.
+    ///
+    /// # Errors
+    /// The group's failure; the memory is dropped then.
+    pub fn wait_memory(&self, handle: MemoryHandle) -> Result<Memory> {
+        self.check_generation(handle.generation)?;
+        match self.engine.wait(handle.key)? {
+            Output::Data(buffer) => Ok(buffer.into_memory()),
             Output::Payloads(_) => unreachable!("an all-reduce yields data"),
         }
     }

@@ -52,10 +52,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::Element;
+pub use buffer::{Element, Memory};
 pub use config::{GroupConfig, Member, OnMismatch, Timeouts, Tuning};
 pub use error::{Error, Loss, Peer, Result};
-pub use group::{Group, Handle};
+pub use group::{Group, Handle, MemoryHandle};
 pub use rendezvous::Listener;
 pub use scope::{LentHandle, Scope, ScopedHandle};
 pub use shared::SharedSlice;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use hornbeam_collective::{Error, SharedSlice};
+use hornbeam_collective::{Error, Group, SharedSlice};
 use hornbeam_graph::{DType, Tensor};
 use hornbeam_runtime::sharded::{
-    AllShards, Allocate, Functions, Memory, ReduceResult, Reducer, ShardedEpoch,
+    AllShards, Allocate, Functions, Memory, Pending, ReduceResult, Reducer, ShardedEpoch,
 };
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
@@ -23,8 +24,28 @@ use crate::tensor::PyTensor;
 
 /// Memory that members on this machine read directly, kept for the next pass: they know it already.
 static KEPT: Mutex<Vec<SharedSlice<f32>>> = Mutex::new(Vec::new());
-/// No more pieces of memory are kept than a pass needs.
-const KEPT_PIECES: usize = 2;
+/// No more pieces of memory are kept than the latest pass needs: two for each bucket.
+static KEPT_PIECES: AtomicUsize = AtomicUsize::new(2);
+
+/// The bytes from which on a part of the gradients is summed on its own, while the rest is computed.
+const BUCKET_BYTES: usize = 1 << 20;
+/// So that many workers do not exchange many small frames, a bucket has this much for each shard.
+const SHARD_BYTES: usize = 128 << 10;
+
+/// What `HORNBEAM_BUCKET_BYTES` says instead.
+pub(crate) static GIVEN_BUCKET_BYTES: LazyLock<Option<usize>> = LazyLock::new(|| {
+    let given = std::env::var("HORNBEAM_BUCKET_BYTES").ok()?;
+    let parsed = given.trim().parse();
+    parsed
+        .inspect_err(|_| log::warn!("HORNBEAM_BUCKET_BYTES={given} is no number of bytes"))
+        .ok()
+});
+
+/// Whether buckets start as soon as they are computed, if `HORNBEAM_OVERLAP` says so.
+static OVERLAP: LazyLock<Option<bool>> = LazyLock::new(|| {
+    let given = std::env::var("HORNBEAM_OVERLAP").ok()?;
+    Some(given.trim() != "0")
+});
 
 /// Memory that is kept when it is no longer used.
 struct Pooled(Option<SharedSlice<f32>>);
@@ -46,9 +67,10 @@ impl Drop for Pooled {
     fn drop(&mut self) {
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(self.0.take());
-        if kept.len() > KEPT_PIECES {
-            kept.remove(0);
-        }
+        let many = kept
+            .len()
+            .saturating_sub(KEPT_PIECES.load(Ordering::Relaxed));
+        kept.drain(..many);
     }
 }
 
@@ -73,10 +95,25 @@ struct GroupReducer {
     group: Arc<Shared>,
     /// The generation in which the present step began.
     generation: u64,
+    /// Whether to start buckets early, if somebody says so.
+    overlap: Arc<Mutex<Option<bool>>>,
 }
 
 fn closed() -> Error {
     Error::InvalidArgument("the group has been closed".to_string())
+}
+
+impl GroupReducer {
+    /// Calls `f` with the group, which must still be the one that the step began with.
+    fn with<R>(&self, f: impl FnOnce(&Group) -> Result<R, Error>) -> ReduceResult<R> {
+        let guard = self.group.read();
+        let group = guard.as_ref().ok_or_else(closed)?;
+        if group.generation() != self.generation {
+            let reason = "the group was formed anew in the midst of a step".to_string();
+            return Err(Error::Aborted(reason).into());
+        }
+        Ok(f(group)?)
+    }
 }
 
 impl Reducer for GroupReducer {
@@ -88,13 +125,30 @@ impl Reducer for GroupReducer {
     }
 
     fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()> {
-        let guard = self.group.read();
-        let group = guard.as_ref().ok_or_else(closed)?;
-        if group.generation() != self.generation {
-            let reason = "the group was formed anew in the midst of a step".to_string();
-            return Err(Error::Aborted(reason).into());
-        }
-        Ok(group.all_reduce(data)?)
+        self.with(|group| group.all_reduce(data))
+    }
+
+    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
+        let handle = self.with(|group| group.start_all_reduce_of(bucket, data))?;
+        let shared = Arc::clone(&self.group);
+        Ok(Box::new(move || {
+            let guard = shared.read();
+            Ok(guard.as_ref().ok_or_else(closed)?.wait_memory(handle)?)
+        }))
+    }
+
+    fn bucket_bytes(&self) -> usize {
+        GIVEN_BUCKET_BYTES.unwrap_or_else(|| {
+            let guard = self.group.read();
+            let shards = guard.as_ref().map_or(1, Group::total_shards) as usize;
+            BUCKET_BYTES.max(shards * SHARD_BYTES)
+        })
+    }
+
+    fn overlaps(&self) -> bool {
+        let said = *self.overlap.lock().unwrap_or_else(PoisonError::into_inner);
+        said.or(*OVERLAP)
+            .unwrap_or_else(|| self.group.read().as_ref().is_some_and(Group::is_spread))
     }
 
     fn memory(&self) -> Option<Allocate> {
@@ -114,6 +168,7 @@ impl Reducer for GroupReducer {
 #[pyclass(name = "ShardedLoop", module = "hornbeam._core", frozen)]
 pub(crate) struct PyShardedLoop {
     epoch: Mutex<ShardedEpoch>,
+    overlap: Arc<Mutex<Option<bool>>>,
     /// Keeps the memory of the samples alive.
     _owners: Vec<Py<PyUntypedArray>>,
 }
@@ -144,10 +199,12 @@ impl PyShardedLoop {
         group: Option<&Bound<'_, PyGroup>>,
         shards: Option<u32>,
     ) -> PyResult<Self> {
+        let overlap = Arc::default();
         let reducer: Box<dyn Reducer> = match (group, shards) {
             (Some(group), None) => Box::new(GroupReducer {
                 group: group.get().shared.clone(),
                 generation: 0,
+                overlap: Arc::clone(&overlap),
             }),
             (None, Some(shards)) => Box::new(AllShards(shards)),
             _ => {
@@ -164,8 +221,10 @@ impl PyShardedLoop {
         let (samples, owners) = samples(&arrays)?;
         let epoch = ShardedEpoch::new(functions, samples, batch_size, order_of(order)?, reducer)
             .map_err(error::runtime)?;
+        KEPT_PIECES.store(2 * epoch.buckets(), Ordering::Relaxed);
         Ok(PyShardedLoop {
             epoch: Mutex::new(epoch),
+            overlap,
             _owners: owners,
         })
     }
@@ -202,6 +261,23 @@ impl PyShardedLoop {
     /// Says whether own shards that are equally large run at once, or one after the other.
     fn set_at_once(&self, py: Python<'_>, at_once: bool) {
         self.with(py, |e| e.set_at_once(at_once));
+    }
+
+    /// In how many buckets gradients are summed over the workers.
+    #[getter]
+    fn buckets(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.buckets())
+    }
+
+    /// How many buckets' sums were started while the gradient function still ran.
+    #[getter]
+    fn early_sums(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.early_sums())
+    }
+
+    /// Says whether buckets are started early, or with None that it depends on where members are.
+    fn set_overlap(&self, overlap: Option<bool>) {
+        *self.overlap.lock().unwrap_or_else(PoisonError::into_inner) = overlap;
     }
 
     #[getter]

@@ -75,6 +75,11 @@ impl<'a> Exchange<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lends the reducer, between two exchanges.
+    pub(crate) fn lend<R>(&self, f: impl FnOnce(&mut dyn Reducer) -> R) -> R {
+        f(self.state().reducer)
+    }
+
     /// Whether anything has been exchanged, which the other processes count on.
     pub(crate) fn has_begun(&self) -> bool {
         self.state().begun

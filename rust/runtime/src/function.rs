@@ -13,7 +13,8 @@ use hornbeam_graph::{DType, Program, Tensor, Widening, widen};
 use crate::buffer::exclusive;
 use crate::dispatch::{Constants, RunContext};
 use crate::error::{Result, RuntimeError};
-use crate::plan::{Exclusive, Plan, Timing};
+use crate::plan::{Done, Exclusive, Plan, Spot, Timing};
+use crate::shards::Memory;
 use crate::variable::Variable;
 pub(crate) use apart::Shard;
 
@@ -195,22 +196,26 @@ impl Function {
         self.call_plan(arguments, true, Some(widening), context, held, read)
     }
 
-    /// [`Function::call_widened`] that puts result `k` into `results[k]`.
+    /// [`Function::call_widened`] that puts result k to `spots[k]`, and lets `done` have each block
+    /// when nothing in it changes any more (see [`Plan::run_into`]).
     ///
     /// # Errors
-    /// As for [`Function::call_widened`], and when a result has not as many bytes.
+    /// As for [`Function::call_widened`] and [`Plan::run_into`].
     pub fn call_widened_into(
         &self,
         arguments: &[ArrayRef<'_>],
         widening: &Widening,
-        results: &mut [&mut [u8]],
+        blocks: &mut [Memory],
+        spots: &[Spot],
+        done: &mut Done<'_>,
         context: RunContext<'_>,
         held: &Exclusive,
     ) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.plan_for(&mut state, arguments, true, Some(widening), true)?;
         let bytes: Vec<&[u8]> = arguments.iter().map(|a| a.bytes).collect();
-        state.plans[at].1.run_into(&bytes, results, context, held)
+        let plan = &mut state.plans[at].1;
+        plan.run_into(&bytes, blocks, spots, done, context, held)
     }
 
     fn call_plan<R>(

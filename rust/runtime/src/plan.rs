@@ -1,5 +1,6 @@
 //! A plan: prepared kernel calls over one arena, for one set of concrete shapes.
 
+mod direct;
 mod parts;
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use crate::error::{Result, RuntimeError, panic_text};
 use crate::memory::{self, Layout, Needs, Place, is_view};
 use crate::schedule::schedule;
 use crate::variable::Variable;
+pub use direct::{Done, Spot};
 pub(crate) use parts::Part;
 
 /// Proof that the caller holds [`crate::buffer::exclusive`].
@@ -41,6 +43,8 @@ pub struct Plan {
     constants: Vec<Buffer>,
     variables: Vec<Arc<Variable>>,
     copies: Vec<(ValueId, usize)>,
+    /// Of a direct plan, the number of calls after which each result is final.
+    final_after: Vec<usize>,
 }
 
 struct Call {
@@ -76,14 +80,6 @@ impl Plan {
     /// When an operation has no kernel for its operands, or memory is short.
     pub fn new(program: Program) -> Result<Plan> {
         Plan::make(program, false)
-    }
-
-    /// Plans a program that [`Plan::run_into`] runs.
-    ///
-    /// # Errors
-    /// As for [`Plan::new`].
-    pub fn direct(program: Program) -> Result<Plan> {
-        Plan::make(program, true)
     }
 
     fn make(program: Program, direct: bool) -> Result<Plan> {
@@ -138,6 +134,7 @@ impl Plan {
             constants,
             variables,
             copies: layout.copies,
+            final_after: Vec::new(),
         };
         for (i, kernel) in kernels.into_iter().enumerate() {
             if let Some(kernel) = kernel {
@@ -236,53 +233,27 @@ impl Plan {
     ///
     /// # Errors
     /// When a kernel refuses its operands or panics; no variable has changed then, unless a
-    /// kernel that only writes variables panicked.
+    /// kernel that only writes variables panicked. When the plan is for [`Plan::run_into`].
     pub fn run(
         &mut self,
         inputs: &[&[u8]],
         context: RunContext<'_>,
         held: &Exclusive,
     ) -> Result<()> {
-        self.rebase(shared_arena(self.arena_bytes, held)?);
-        self.run_calls(inputs, context)
+        if !self.result_patches.is_empty() {
+            return Err(RuntimeError::Argument(
+                "the plan has no memory for its results: use `run_into`".into(),
+            ));
+        }
+        self.prepare(inputs, held)?;
+        self.run_range(0..self.calls.len(), context)?;
+        self.copy_updates(inputs);
+        Ok(())
     }
 
-    /// [`Plan::run`] of a plan made by [`Plan::direct`]: `results[k]` gets the elements of result
-    /// k, most of them straight from their kernels. What they hold after an error is unspecified.
-    ///
-    /// # Errors
-    /// As for [`Plan::run`], and when a result has not as many bytes.
-    pub fn run_into(
-        &mut self,
-        inputs: &[&[u8]],
-        results: &mut [&mut [u8]],
-        context: RunContext<'_>,
-        held: &Exclusive,
-    ) -> Result<()> {
-        let lengths = results.iter().map(|r| r.len());
-        if !lengths.eq((0..self.outputs()).map(|k| self.output(k).bytes())) {
-            return Err(RuntimeError::Argument(format!(
-                "the plan's {} results do not fit into the memory that is given for them",
-                self.outputs()
-            )));
-        }
-        for &(entry, k) in &self.result_patches {
-            self.raws[entry].ptr = results[k].as_mut_ptr();
-        }
-        self.run(inputs, context, held)?;
-        for k in 0..results.len() {
-            let v = self.program.outputs[k];
-            match self.places[v] {
-                Place::Result(at) if at == k => {}
-                // The same value twice.
-                Place::Result(at) => {
-                    let (low, high) = results.split_at_mut(k);
-                    high[0].copy_from_slice(&*low[at]);
-                }
-                _ => results[k].copy_from_slice(self.result(k, inputs)),
-            }
-        }
-        Ok(())
+    fn prepare(&mut self, inputs: &[&[u8]], held: &Exclusive) -> Result<()> {
+        self.rebase(shared_arena(self.arena_bytes, held)?);
+        self.patch(inputs)
     }
 
     /// Runs a plan that has neither inputs nor variables, for which no lock is needed.
@@ -303,14 +274,8 @@ impl Plan {
             let base = arena.as_ptr();
             self.rebase(base);
         }
-        self.run_calls(inputs, context)
-    }
-
-    fn run_calls(&mut self, inputs: &[&[u8]], context: RunContext<'_>) -> Result<()> {
         self.patch(inputs)?;
-        self.run_range(0..self.calls.len(), context)?;
-        self.copy_updates(inputs);
-        Ok(())
+        self.run_range(0..self.calls.len(), context)
     }
 
     fn run_range(&self, range: Range<usize>, context: RunContext<'_>) -> Result<()> {

@@ -3,10 +3,13 @@
 //!
 //! A step runs the *gradient* function for each of the process' own shards (all at once where they
 //! are equally large, which has the same bits), weighs what it returns by the shard's part of the batch,
-//! adds it up along the tree of shards and has the rest done by a [`Reducer`]. The *apply* function then makes the updates, from the sums alone. Until
-//! then nothing is written, so that a step that failed can be run again.
+//! adds it up along the tree of shards and has the rest done by a [`Reducer`], in buckets that can
+//! be under way while the gradient function still runs. The *apply* function then makes the
+//! updates, from the sums alone. Until then nothing is written, so that a step that failed can be
+//! run again.
 
 mod apart;
+mod payload;
 mod whole;
 
 use std::ops::Range;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hornbeam_graph::{DType, Tensor};
+use payload::{Payload, Segment};
 
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
@@ -22,11 +26,14 @@ use crate::error::{Result, RuntimeError};
 use crate::exchange::{Combiner, Exchange};
 use crate::function::{ArrayRef, Function};
 use crate::plan::Plan;
-pub use crate::shards::{Allocate, Memory};
-use crate::shards::{Floats, TreeSum, copy, scale, shard_rows};
+pub use crate::shards::{Allocate, Memory, zeroed};
+use crate::shards::{TreeSum, copy, nothing, scale, shard_rows};
 
 /// What a reducer's calls return.
 pub type ReduceResult<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Waits for a sum that was started.
+pub type Pending = Box<dyn FnOnce() -> ReduceResult<Memory> + Send>;
 
 /// Sums over the shards of all processes.
 pub trait Reducer: Send {
@@ -44,6 +51,31 @@ pub trait Reducer: Send {
     /// # Errors
     /// When another process is lost; the step is run again then.
     fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()>;
+
+    /// Starts [`Self::all_reduce`] of one bucket of the payload. What it returns is called when
+    /// the sum is needed, and gives the memory back; dropped instead, it gives the sum up.
+    ///
+    /// All processes start the same buckets, in any order. By default this sums at once.
+    ///
+    /// # Errors
+    /// As for [`Self::all_reduce`], then or later; the memory is lost then.
+    fn start(&mut self, _bucket: u32, mut data: Memory) -> ReduceResult<Pending> {
+        self.all_reduce(&mut data)?;
+        Ok(Box::new(|| Ok(data)))
+    }
+
+    /// The bytes from which on a part of the payload is a bucket of its own; all processes have the
+    /// same. A payload that is one bucket is summed by [`Self::all_reduce`].
+    fn bucket_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether buckets should be started as soon as they are computed, in the midst of the gradient
+    /// function, since they make their way without this thread; else when all are. Other processes
+    /// may do otherwise.
+    fn overlaps(&self) -> bool {
+        false
+    }
 
     /// Where what is summed should lie, if that makes a difference.
     fn memory(&self) -> Option<Allocate> {
@@ -118,64 +150,6 @@ fn is_number(t: &Tensor) -> bool {
     t.dtype() == DType::F32 && t.shape().is_empty()
 }
 
-/// Where an average lies in the payload.
-struct Segment {
-    offset: usize,
-    shape: Vec<usize>,
-}
-
-impl Segment {
-    fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.shape.iter().product::<usize>()
-    }
-
-    /// The segments' parts of a payload, as bytes.
-    fn split<'a>(segments: &[Segment], mut payload: &'a mut [f32]) -> Vec<&'a mut [u8]> {
-        let mut at = 0;
-        let part = |segment: &Segment| {
-            let range = segment.range();
-            let rest = std::mem::take(&mut payload);
-            let (own, behind) = rest[range.start - at..].split_at_mut(range.len());
-            (payload, at) = (behind, range.end);
-            // SAFETY: floats are four bytes each, of which any value is one.
-            unsafe { std::slice::from_raw_parts_mut(own.as_mut_ptr().cast(), size_of_val(own)) }
-        };
-        segments.iter().map(part).collect()
-    }
-
-    /// Segments for the apply function's inputs, each on a cache line of its own; and their length.
-    fn for_inputs(functions: &Functions) -> Result<(Vec<Segment>, usize)> {
-        let (apply, gradient) = (&functions.apply, &functions.gradient);
-        let fail = |message: String| Err(RuntimeError::Argument(message));
-        if apply.inputs().len() != gradient.outputs() {
-            return fail(format!(
-                "{} takes {} averages, {} returns {}",
-                apply.name(),
-                apply.inputs().len(),
-                gradient.name(),
-                gradient.outputs()
-            ));
-        }
-        let mut segments = Vec::with_capacity(apply.inputs().len());
-        let mut offset = 0;
-        for (k, input) in apply.inputs().iter().enumerate() {
-            let shape: Option<Vec<usize>> = input.shape().iter().copied().collect();
-            let (Some(shape), DType::F32) = (shape, input.dtype()) else {
-                return fail(format!(
-                    "{}: average {k} must be float32 and have a known shape, not {} and {:?}",
-                    apply.name(),
-                    input.dtype(),
-                    input.shape()
-                ));
-            };
-            let segment = Segment { offset, shape };
-            offset = segment.range().end.next_multiple_of(16);
-            segments.push(segment);
-        }
-        Ok((segments, offset))
-    }
-}
-
 /// Shards of one batch: which rows they have, and the step's number.
 struct Batch {
     first: usize,
@@ -191,24 +165,15 @@ impl Batch {
         (shard_rows(self.rows, self.shards, shard).len() as f64 / self.rows as f64) as f32
     }
 
-    /// What the shards exchange while a function runs, if it takes part in that.
-    fn exchange<'a>(&self, f: &Function, reducer: &'a mut dyn Reducer) -> Option<Exchange<'a>> {
-        let shares = || (0..self.shards).map(|v| self.share(v)).collect();
-        f.is_synchronized()
-            .then(|| Exchange::new(reducer, shares(), self.own.clone()))
+    /// What the shards exchange while a function runs.
+    fn exchange<'a>(&self, reducer: &'a mut dyn Reducer) -> Exchange<'a> {
+        let shares = (0..self.shards).map(|v| self.share(v)).collect();
+        Exchange::new(reducer, shares, self.own.clone())
     }
 }
 
-/// Whether other processes count on the rest of the exchanges.
-fn begun(exchange: Option<&Exchange<'_>>) -> bool {
-    exchange.is_some_and(Exchange::has_begun)
-}
-
 /// What came of a run, with the time of its exchanges counted.
-fn settle<R>(exchange: Option<Exchange<'_>>, ran: Result<R>, times: &mut Times) -> Result<R> {
-    let Some(exchange) = exchange else {
-        return ran;
-    };
+fn settle<R>(exchange: Exchange<'_>, ran: Result<R>, times: &mut Times) -> Result<R> {
     let (elapsed, ran) = exchange.end(ran);
     times.reduce += elapsed;
     ran
@@ -281,13 +246,13 @@ fn read_results(
 }
 
 fn check_shape(function: &Function, segment: &Segment, k: usize, shape: &[usize]) -> Result<()> {
-    if shape == segment.shape {
+    if shape == segment.shape() {
         return Ok(());
     }
     Err(RuntimeError::Argument(format!(
         "{}: result {k} has the shape {shape:?}, expected {:?}",
         function.name(),
-        segment.shape
+        segment.shape()
     )))
 }
 
@@ -321,6 +286,13 @@ fn reduce(reducer: &mut dyn Reducer, sums: &mut [f32], times: &mut Times) -> Res
     Ok(())
 }
 
+/// Starts a bucket's sum over all processes.
+fn start(reducer: &mut dyn Reducer, block: usize, memory: &mut Memory) -> Result<Pending> {
+    let taken = std::mem::replace(memory, nothing());
+    let started = reducer.start(block as u32, taken);
+    started.map_err(RuntimeError::Reduce)
+}
+
 /// One pass over arrays of samples, in batches that are cut into shards.
 pub struct ShardedEpoch {
     functions: Functions,
@@ -328,12 +300,11 @@ pub struct ShardedEpoch {
     batch: usize,
     samples: usize,
     reducer: Box<dyn Reducer>,
-    segments: Vec<Segment>,
-    length: usize,
+    payload: Payload,
     normalizers: TreeSum,
     partials: TreeSum,
     /// The averages of the latest step, for a process that missed them.
-    averages: Option<Floats>,
+    averages: Option<Vec<Memory>>,
     steps_done: usize,
     sums: Vec<f64>,
     last: Vec<f64>,
@@ -341,8 +312,13 @@ pub struct ShardedEpoch {
     at_once: bool,
     /// How many steps did.
     steps_at_once: usize,
+    /// How many sums were started while the gradient function still ran.
+    early_sums: usize,
     times: Times,
 }
+
+/// Buckets whose sums are under way.
+type Started = Vec<(usize, Pending)>;
 
 impl ShardedEpoch {
     /// An epoch over `arrays`, which are the gradient function's first arguments.
@@ -359,7 +335,7 @@ impl ShardedEpoch {
         let inputs = functions.inputs()?;
         let name = functions.gradient.name();
         let samples = check(name, inputs, &arrays, batch, order.as_deref())?;
-        let (segments, length) = Segment::for_inputs(&functions)?;
+        let payload = Payload::new(&functions, reducer.bucket_bytes())?;
         let feed = Feed {
             stages: Stage::for_inputs(inputs, &arrays),
             arrays,
@@ -370,11 +346,10 @@ impl ShardedEpoch {
             feed,
             batch,
             samples,
-            partials: TreeSum::within(length, reducer.memory())?,
+            partials: TreeSum::new(payload.lengths.clone(), reducer.memory())?,
             reducer,
-            segments,
-            length,
-            normalizers: TreeSum::new(functions.normalizers())?,
+            payload,
+            normalizers: TreeSum::new(vec![functions.normalizers()], None)?,
             averages: None,
             steps_done: 0,
             sums: vec![0.0; functions.apply.outputs()],
@@ -383,6 +358,7 @@ impl ShardedEpoch {
             functions,
             at_once: true,
             steps_at_once: 0,
+            early_sums: 0,
         })
     }
 
@@ -405,6 +381,16 @@ impl ShardedEpoch {
     /// Number of steps that ran all own shards at once.
     pub fn steps_at_once(&self) -> usize {
         self.steps_at_once
+    }
+
+    /// Number of buckets in which gradients are summed.
+    pub fn buckets(&self) -> usize {
+        self.payload.lengths.len()
+    }
+
+    /// Number of buckets whose sums were started while the gradient function still ran.
+    pub fn early_sums(&self) -> usize {
+        self.early_sums
     }
 
     /// Number of samples seen by all processes.
@@ -456,8 +442,8 @@ impl ShardedEpoch {
     }
 
     /// The averages that the latest step applied.
-    pub fn averages(&self) -> Option<&[f32]> {
-        self.averages.as_ref().map(|a| &a[..self.length])
+    pub fn averages(&self) -> Option<Vec<f32>> {
+        self.averages.as_deref().map(|a| self.payload.joined(a))
     }
 
     /// Runs the next step with averages that other processes computed and this one missed.
@@ -465,17 +451,18 @@ impl ShardedEpoch {
     /// # Errors
     /// When they are not as many as the step needs, or there is no step left.
     pub fn catch_up(&mut self, averages: &[f32]) -> Result<()> {
-        if averages.len() != self.length || self.steps_done == self.steps() {
+        let length = self.payload.length();
+        if averages.len() != length || self.steps_done == self.steps() {
             return Err(RuntimeError::Argument(format!(
                 "step {} of {} takes {} averages, got {}",
                 self.steps_done,
                 self.steps(),
-                self.length,
+                length,
                 averages.len()
             )));
         }
-        let mut own = self.partials.memory_for(self.length)?;
-        own.copy_from_slice(averages);
+        let mut own = self.partials.memory()?;
+        self.payload.part(averages, &mut own);
         self.partials.replace(own);
         self.apply()
     }
@@ -527,9 +514,9 @@ impl ShardedEpoch {
         };
         let (start, reduced) = (Instant::now(), self.times.reduce);
         let normalizers = self.normalize(&batch)?;
-        self.differentiate(&batch, &normalizers)?;
+        let started = self.differentiate(&batch, &normalizers)?;
         self.times.gradient += start.elapsed() - (self.times.reduce - reduced);
-        reduce(&mut *self.reducer, self.partials.sums(), &mut self.times)?;
+        self.reduce_payload(started)?;
         let start = Instant::now();
         self.apply()?;
         self.times.apply += start.elapsed();
@@ -542,19 +529,20 @@ impl ShardedEpoch {
             return Ok(Vec::new());
         };
         let feed = &mut self.feed;
-        let exchange = batch.exchange(function, &mut *self.reducer);
+        let exchange = batch.exchange(&mut *self.reducer);
+        let others = function.is_synchronized().then_some(&exchange);
         if self.at_once
             && let Some(whole) = batch.whole()
         {
-            let others = exchange.as_ref().map(|e| e as &dyn Combiner);
-            let sums = self.normalizers.room(whole.subtrees())?;
+            let combiner = others.map(|e| e as &dyn Combiner);
+            let sums = &mut self.normalizers.room(whole.subtrees())?[0];
             let count = function.outputs();
             let ran = feed.call_whole(
                 function,
                 batch,
                 &whole,
                 &[],
-                others,
+                combiner,
                 &mut |k, shape, values| {
                     if shape.len() != 1 {
                         return Err(RuntimeError::Argument(format!(
@@ -567,114 +555,139 @@ impl ShardedEpoch {
                     Ok(())
                 },
             );
-            if ran.is_ok() || begun(exchange.as_ref()) {
+            if ran.is_ok() || exchange.has_begun() {
                 settle(exchange, ran, &mut self.times)?;
                 reduce(&mut *self.reducer, sums, &mut self.times)?;
                 return Ok(sums[..count].to_vec());
             }
         }
         let sums = &mut self.normalizers;
-        let ran = feed.each(
-            function,
-            batch,
-            &|_| Vec::new(),
-            exchange.as_ref(),
-            &mut |call| {
-                sums.sum(batch.own.clone(), &mut |shard, out| {
-                    let share = batch.share(shard);
-                    let some = call(shard, &mut |k, shape, value| {
-                        if !shape.is_empty() {
-                            return Err(RuntimeError::Argument(format!(
-                                "{}: result {k} is no scalar but has the shape {shape:?}",
-                                function.name()
-                            )));
-                        }
-                        out[k] = value[0] * share;
-                        Ok(())
-                    })?;
-                    if !some {
-                        out.fill(0.0);
+        let ran = feed.each(function, batch, &|_| Vec::new(), others, &mut |call| {
+            sums.sum(batch.own.clone(), &mut |shard, out| {
+                let share = batch.share(shard);
+                let some = call(shard, &mut |k, shape, value| {
+                    if !shape.is_empty() {
+                        return Err(RuntimeError::Argument(format!(
+                            "{}: result {k} is no scalar but has the shape {shape:?}",
+                            function.name()
+                        )));
                     }
+                    out[0][k] = value[0] * share;
                     Ok(())
                 })?;
+                if !some {
+                    out[0].fill(0.0);
+                }
                 Ok(())
-            },
-        );
+            })
+        });
         settle(exchange, ran, &mut self.times)?;
-        let sums = self.normalizers.sums();
+        let sums = &mut self.normalizers.blocks()[0];
         reduce(&mut *self.reducer, sums, &mut self.times)?;
         Ok(sums[..function.outputs()].to_vec())
     }
 
-    /// Leaves the sums over the own shards in the partial sums' memory.
-    fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<()> {
-        let (feed, segments) = (&mut self.feed, &self.segments);
+    /// Leaves the sums over the own shards in the partial sums' memory, apart from buckets that are
+    /// on their way already, which are returned.
+    fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<Started> {
+        let (feed, segments) = (&mut self.feed, &self.payload.segments);
         let function = &self.functions.gradient;
-        let exchange = batch.exchange(function, &mut *self.reducer);
+        let overlaps = self.payload.lengths.len() > 1 && self.reducer.overlaps();
+        let exchange = batch.exchange(&mut *self.reducer);
+        let others = function.is_synchronized().then_some(&exchange);
         if self.at_once
             && let Some(whole) = batch.whole()
         {
-            let others = exchange.as_ref().map(|e| e as &dyn Combiner);
-            let length = self.length;
+            let combiner = others.map(|e| e as &dyn Combiner);
             let multiple = [1.0 / batch.share(batch.own.start)];
             let extra = [normalizers, &multiple].concat();
-            let sums = self.partials.room(whole.subtrees())?;
+            let mut started = Started::new();
+            let blocks = self.partials.room(whole.subtrees())?;
             let ran = if whole.subtrees() == 1 {
-                let mut results = Segment::split(segments, sums);
-                feed.call_whole_into(function, batch, &whole, &extra, others, &mut results)
-            } else {
-                feed.call_whole(
-                    function,
-                    batch,
-                    &whole,
-                    &extra,
-                    others,
-                    &mut |k, shape, values| {
-                        let segment = &segments[k];
-                        check_shape(function, segment, k, &shape[1..])?;
-                        let len = segment.range().len();
-                        for (to, from) in
-                            sums.chunks_exact_mut(length).zip(values.chunks(len.max(1)))
-                        {
-                            copy(&mut to[segment.range()], from);
-                        }
-                        Ok(())
-                    },
+                let (buckets, spots) = (blocks.len(), &self.payload.spots);
+                let mut done = |block: usize, memory: &mut Memory| {
+                    // The last one has nothing to be hidden behind.
+                    if overlaps && started.len() + 1 < buckets {
+                        let pending = exchange.lend(|reducer| start(reducer, block, memory))?;
+                        started.push((block, pending));
+                    }
+                    Ok(())
+                };
+                feed.call_whole_into(
+                    function, batch, &whole, &extra, combiner, blocks, spots, &mut done,
                 )
+            } else {
+                let lengths = &self.payload.lengths;
+                let mut read = |k: usize, shape: &[usize], values: &[f32]| {
+                    let segment = &segments[k];
+                    check_shape(function, segment, k, &shape[1..])?;
+                    let len = segment.shape().iter().product::<usize>().max(1);
+                    let payloads = segment.of_each(blocks, lengths);
+                    payloads
+                        .zip(values.chunks(len))
+                        .for_each(|(to, from)| copy(to, from));
+                    Ok(())
+                };
+                feed.call_whole(function, batch, &whole, &extra, combiner, &mut read)
             };
+            self.early_sums += started.len();
             if ran.is_ok() {
                 self.steps_at_once += 1;
-                return settle(exchange, ran, &mut self.times);
+                return settle(exchange, ran.map(|()| started), &mut self.times);
+            }
+            if !started.is_empty() || exchange.has_begun() {
+                // Others count on the rest of what was begun: all begin anew.
+                let failed = settle(exchange, ran.map(|()| started), &mut self.times);
+                self.at_once = matches!(failed, Err(RuntimeError::Reduce(_)));
+                return failed;
+            }
+            if let Err(error @ RuntimeError::Reduce(_)) = ran {
+                return Err(error);
             }
             // One shard after the other works too, or tells what is wrong.
             self.at_once = false;
-            if begun(exchange.as_ref()) {
-                // Others have come to where they wait for the next exchange: all begin anew.
-                return settle(exchange, ran, &mut self.times);
-            }
         }
         let extra = |shard| {
             let multiple = 1.0 / batch.share(shard);
             normalizers.iter().copied().chain([multiple]).collect()
         };
         let sums = &mut self.partials;
-        let ran = feed.each(function, batch, &extra, exchange.as_ref(), &mut |call| {
+        let ran = feed.each(function, batch, &extra, others, &mut |call| {
             sums.sum(batch.own.clone(), &mut |shard, out| {
                 let share = batch.share(shard);
                 let some = call(shard, &mut |k, shape, value| {
                     let segment = &segments[k];
                     check_shape(function, segment, k, shape)?;
-                    scale(&mut out[segment.range()], value, share);
+                    scale(segment.of_mut(out), value, share);
                     Ok(())
                 })?;
                 if !some {
-                    out.fill(0.0);
+                    out.iter_mut().for_each(|block| block.fill(0.0));
                 }
                 Ok(())
-            })?;
-            Ok(())
+            })
         });
-        settle(exchange, ran, &mut self.times)
+        settle(exchange, ran.map(|()| Started::new()), &mut self.times)
+    }
+
+    /// Sums the payload over all processes, in the partial sums' memory.
+    fn reduce_payload(&mut self, mut started: Started) -> Result<()> {
+        let blocks = self.partials.blocks();
+        if let [whole] = blocks {
+            return reduce(&mut *self.reducer, whole, &mut self.times);
+        }
+        let began = Instant::now();
+        for block in (0..blocks.len()).rev() {
+            if started.iter().all(|(early, _)| *early != block) {
+                let pending = start(&mut *self.reducer, block, &mut blocks[block])?;
+                started.push((block, pending));
+            }
+        }
+        for (block, pending) in started {
+            blocks[block] = pending().map_err(RuntimeError::Reduce)?;
+        }
+        self.times.reduce += began.elapsed();
+        Ok(())
     }
 
     /// Makes the updates from the averages in the partial sums' memory, and counts the step.
@@ -689,9 +702,10 @@ impl ShardedEpoch {
         let function = &self.functions.apply;
         let averages = self.partials.result();
         let arguments: Vec<ArrayRef<'_>> = self
+            .payload
             .segments
             .iter()
-            .map(|s| number(&averages[s.range()], &s.shape))
+            .map(|s| number(s.of(averages), s.shape()))
             .collect();
         let (sums, last) = (&mut self.sums, &mut self.last);
         let held = exclusive();
@@ -701,7 +715,7 @@ impl ShardedEpoch {
         drop(held);
         let room = match self.averages.take() {
             Some(old) => old,
-            None => self.partials.memory_for(self.length)?,
+            None => self.partials.memory()?,
         };
         self.averages = Some(self.partials.replace(room));
         self.functions.gradient.set_step(context.step + 1);

@@ -67,130 +67,130 @@ impl DerefMut for Own {
     }
 }
 
-/// Numbers in aligned memory.
-pub(crate) struct Floats(Memory);
-
-impl Floats {
-    pub(crate) fn zeroed(len: usize) -> Result<Floats> {
-        let buffer = Buffer::zeroed(len * size_of::<f32>(), "the sums over shards")?;
-        Ok(Floats(Box::new(Own { buffer, len })))
-    }
+/// Zeros in memory of this process' own.
+///
+/// # Errors
+/// When memory is short.
+pub fn zeroed(len: usize) -> Result<Memory> {
+    let buffer = Buffer::zeroed(len * size_of::<f32>(), "the sums over shards")?;
+    Ok(Box::new(Own { buffer, len }))
 }
 
-impl Deref for Floats {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.0
-    }
+/// What stands where memory was taken out.
+pub(crate) fn nothing() -> Memory {
+    Box::new(Vec::new())
 }
 
-impl DerefMut for Floats {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
-    }
-}
-
-/// Memory for the sums over a process' own shards.
+/// Memory for the sums over a process' own shards, in blocks.
 pub(crate) struct TreeSum {
-    length: usize,
+    /// The length of a sum's part in each block.
+    lengths: Vec<usize>,
     allocate: Option<Allocate>,
-    /// One sum for each subtree, one after the other.
-    data: Floats,
+    /// Each has its part of one sum for each subtree, one after the other.
+    blocks: Vec<Memory>,
     /// One right operand for each height.
-    levels: Vec<Floats>,
+    levels: Vec<Vec<Memory>>,
 }
 
-/// Writes what one shard adds.
-type Leaf<'a> = dyn FnMut(u32, &mut [f32]) -> Result<()> + 'a;
+/// Writes what one shard adds, into each block.
+type Leaf<'a> = dyn FnMut(u32, &mut [&mut [f32]]) -> Result<()> + 'a;
 
 impl TreeSum {
-    /// Room for sums of `length` numbers; grows when a range needs more.
-    pub(crate) fn new(length: usize) -> Result<TreeSum> {
-        Ok(TreeSum {
-            length,
-            allocate: None,
-            data: Floats::zeroed(length)?,
+    /// Room for sums of `lengths` numbers in each block; grows when a range needs more.
+    pub(crate) fn new(lengths: Vec<usize>, allocate: Option<Allocate>) -> Result<TreeSum> {
+        let mut tree = TreeSum {
+            lengths,
+            allocate,
+            blocks: Vec::new(),
             levels: Vec::new(),
-        })
-    }
-
-    /// The same in memory that `allocate` gives.
-    pub(crate) fn within(length: usize, allocate: Option<Allocate>) -> Result<TreeSum> {
-        let mut tree = TreeSum::new(0)?;
-        (tree.length, tree.allocate) = (length, allocate);
-        tree.data = tree.memory_for(length)?;
+        };
+        tree.room(1)?;
         Ok(tree)
     }
 
     /// Memory as the sums are in.
-    pub(crate) fn memory_for(&self, len: usize) -> Result<Floats> {
-        match self.allocate.as_ref().and_then(|allocate| allocate(len)) {
-            Some(memory) => Ok(Floats(memory)),
-            None => Floats::zeroed(len),
-        }
+    fn memory_for(&self, len: usize) -> Result<Memory> {
+        let given = self.allocate.as_ref().and_then(|allocate| allocate(len));
+        given.map_or_else(|| zeroed(len), Ok)
     }
 
-    /// The sums of the range's maximal subtrees, one after the other; room for the result where
-    /// the range is empty.
-    pub(crate) fn sum(&mut self, shards: Range<u32>, leaf: &mut Leaf<'_>) -> Result<&mut [f32]> {
+    /// Memory for one sum.
+    pub(crate) fn memory(&self) -> Result<Vec<Memory>> {
+        self.lengths.iter().map(|&n| self.memory_for(n)).collect()
+    }
+
+    /// Writes the sums of the range's maximal subtrees; leaves room for the result where the range
+    /// is empty.
+    pub(crate) fn sum(&mut self, shards: Range<u32>, leaf: &mut Leaf<'_>) -> Result<()> {
         let found = subtrees(shards);
         self.room(found.len())?;
         let height = found.iter().map(|&(_, level)| level).max().unwrap_or(0);
         while self.levels.len() < height as usize {
-            self.levels.push(Floats::zeroed(self.length)?);
+            let level = self.lengths.iter().map(|&n| zeroed(n));
+            self.levels.push(level.collect::<Result<_>>()?);
         }
-        for (k, &(first, level)) in found.iter().enumerate() {
-            let out = &mut self.data[k * self.length..(k + 1) * self.length];
-            subtree(first, level, out, &mut self.levels, leaf)?;
+        let mut outs: Vec<_> = (self.blocks.iter_mut().zip(&self.lengths))
+            .map(|(block, &n)| block.chunks_exact_mut(n.max(1)))
+            .collect();
+        for (first, level) in found {
+            let mut out: Vec<&mut [f32]> = outs
+                .iter_mut()
+                .map(|parts| parts.next().unwrap_or_default())
+                .collect();
+            subtree(first, level, &mut out, &mut self.levels, leaf)?;
         }
-        Ok(&mut self.data)
+        Ok(())
     }
 
-    /// Room for the sums of as many subtrees, which the caller writes.
-    pub(crate) fn room(&mut self, subtrees: usize) -> Result<&mut [f32]> {
-        let needed = self.length * subtrees.max(1);
-        if self.data.len() != needed {
-            self.data = self.memory_for(needed)?;
+    /// Room for the sums of as many subtrees, which the caller writes; what was taken out is made
+    /// anew.
+    pub(crate) fn room(&mut self, subtrees: usize) -> Result<&mut [Memory]> {
+        self.blocks.resize_with(self.lengths.len(), nothing);
+        for k in 0..self.lengths.len() {
+            let needed = self.lengths[k] * subtrees.max(1);
+            if self.blocks[k].len() != needed {
+                // The old memory goes first, so that both are never there together.
+                self.blocks[k] = nothing();
+                self.blocks[k] = self.memory_for(needed)?;
+            }
         }
-        Ok(&mut self.data)
+        Ok(&mut self.blocks)
     }
 
-    /// The latest sums, one for each subtree.
-    pub(crate) fn sums(&mut self) -> &mut [f32] {
-        &mut self.data
+    /// The latest sums, in each block one for each subtree.
+    pub(crate) fn blocks(&mut self) -> &mut [Memory] {
+        &mut self.blocks
     }
 
     /// The latest sums.
-    pub(crate) fn result(&self) -> &[f32] {
-        &self.data
+    pub(crate) fn result(&self) -> &[Memory] {
+        &self.blocks
     }
 
     /// Takes the latest sums out and gives memory for the next.
-    pub(crate) fn replace(&mut self, other: Floats) -> Floats {
-        std::mem::replace(&mut self.data, other)
+    pub(crate) fn replace(&mut self, other: Vec<Memory>) -> Vec<Memory> {
+        std::mem::replace(&mut self.blocks, other)
     }
 }
 
 fn subtree(
     first: u32,
     level: u32,
-    out: &mut [f32],
-    levels: &mut [Floats],
+    out: &mut [&mut [f32]],
+    levels: &mut [Vec<Memory>],
     leaf: &mut Leaf<'_>,
 ) -> Result<()> {
     if level == 0 {
         return leaf(first, out);
     }
     let (below, right) = levels.split_at_mut(level as usize - 1);
+    let mut right: Vec<&mut [f32]> = right[0].iter_mut().map(|block| &mut block[..]).collect();
     subtree(first, level - 1, out, below, leaf)?;
-    subtree(
-        first + (1 << (level - 1)),
-        level - 1,
-        &mut right[0],
-        below,
-        leaf,
-    )?;
-    pass(out, &right[0], |left, right| *left += right);
+    let middle = first + (1 << (level - 1));
+    subtree(middle, level - 1, &mut right, below, leaf)?;
+    for (out, right) in out.iter_mut().zip(&right) {
+        pass(out, right, |left, right| *left += right);
+    }
     Ok(())
 }
 
@@ -232,10 +232,10 @@ mod tests {
         (f64::from(shard) * 1.37 + k as f64 * 0.61).sin() as f32
     }
 
-    fn leaf(shard: u32, out: &mut [f32]) -> Result<()> {
-        out.iter_mut()
-            .enumerate()
-            .for_each(|(k, x)| *x = value(shard, k));
+    /// Counts elements through the blocks.
+    fn leaf(shard: u32, out: &mut [&mut [f32]]) -> Result<()> {
+        let all = out.iter_mut().flat_map(|block| block.iter_mut());
+        all.enumerate().for_each(|(k, x)| *x = value(shard, k));
         Ok(())
     }
 
@@ -265,10 +265,10 @@ mod tests {
     #[test]
     fn large_sums_are_shared_and_have_the_same_bits() {
         let n = PARALLEL + 3;
-        let mut tree = TreeSum::new(n).unwrap();
-        let sums = tree.sum(0..4, &mut leaf).unwrap();
+        let mut tree = TreeSum::new(vec![n], None).unwrap();
+        tree.sum(0..4, &mut leaf).unwrap();
         for k in (0..n).step_by(997) {
-            assert_eq!(sums[k].to_bits(), naive(0..4, k).to_bits());
+            assert_eq!(tree.result()[0][k].to_bits(), naive(0..4, k).to_bits());
         }
     }
 
@@ -276,28 +276,36 @@ mod tests {
     fn sums_lie_in_the_memory_that_is_given() {
         let allocate: Allocate =
             Arc::new(|len| (len == 8).then(|| Box::new(vec![0.0f32; len]) as Memory));
-        let mut tree = TreeSum::within(8, Some(allocate)).unwrap();
-        let given = tree.result().as_ptr();
-        let sums = tree.sum(0..1, &mut leaf).unwrap();
-        assert_eq!(sums.as_ptr(), given);
+        let mut tree = TreeSum::new(vec![8], Some(allocate)).unwrap();
+        let given = tree.result()[0].as_ptr();
+        tree.sum(0..1, &mut leaf).unwrap();
+        assert_eq!(tree.result()[0].as_ptr(), given);
         // Two subtrees need more, of which there is none.
-        assert_eq!(tree.sum(1..3, &mut leaf).unwrap().len(), 16);
+        tree.sum(1..3, &mut leaf).unwrap();
+        assert_eq!(tree.result()[0].len(), 16);
+        // What was taken out is there again.
+        tree.blocks()[0] = nothing();
+        assert_eq!(tree.room(2).unwrap()[0].len(), 16);
     }
 
     proptest! {
         #[test]
-        fn subtrees_are_summed_as_the_tree_says(a in 0u32..17, b in 0u32..17) {
+        fn subtrees_are_summed_as_the_tree_says(
+            a in 0u32..17, b in 0u32..17, lengths in proptest::collection::vec(0usize..5, 1..4),
+        ) {
             let range = a.min(b)..a.max(b);
-            let mut tree = TreeSum::new(3).unwrap();
+            let mut tree = TreeSum::new(lengths.clone(), None).unwrap();
             // Memory that a wider range left behind must not show.
             tree.sum(0..16, &mut leaf).unwrap();
-            let sums = tree.sum(range.clone(), &mut leaf).unwrap();
+            tree.sum(range.clone(), &mut leaf).unwrap();
             let mut at = range.start;
             for (i, (first, level)) in subtrees(range.clone()).into_iter().enumerate() {
                 prop_assert_eq!((first, first % (1 << level)), (at, 0));
                 at += 1 << level;
-                for k in 0..3 {
-                    prop_assert_eq!(sums[i * 3 + k].to_bits(), naive(first..at, k).to_bits());
+                let parts = tree.result().iter().zip(&lengths);
+                let all = parts.flat_map(|(block, &n)| block[i * n..(i + 1) * n].to_vec());
+                for (k, sum) in all.enumerate() {
+                    prop_assert_eq!(sum.to_bits(), naive(first..at, k).to_bits());
                 }
             }
             prop_assert_eq!(at, range.end);

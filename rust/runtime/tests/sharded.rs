@@ -180,7 +180,7 @@ fn a_failed_step_changes_nothing_and_runs_again() {
     let mut disturbed = epoch(&data, functions, Box::new(half));
     disturbed.run(Some(1), None).unwrap();
     let before = bits(&w);
-    let averages = disturbed.averages().unwrap().to_vec();
+    let averages = disturbed.averages().unwrap();
     let error = disturbed.run(None, None).unwrap_err();
     assert!(matches!(error, RuntimeError::Reduce(_)), "{error}");
     assert_eq!((bits(&w), disturbed.steps_done()), (before, 1));
@@ -201,7 +201,7 @@ fn a_missed_step_is_caught_up_with() {
     for step in 1..=3 {
         first.run(Some(1), None).unwrap();
         assert!(second.catch_up(&[0.0; 3]).is_err());
-        second.catch_up(first.averages().unwrap()).unwrap();
+        second.catch_up(&first.averages().unwrap()).unwrap();
         assert_eq!(bits(&ahead), bits(&behind));
         assert_eq!(
             (second.steps_done(), second.step_number()),
@@ -209,7 +209,7 @@ fn a_missed_step_is_caught_up_with() {
         );
         assert_eq!(first.sums(), second.sums());
     }
-    let averages = first.averages().unwrap().to_vec();
+    let averages = first.averages().unwrap();
     assert!(second.catch_up(&averages).is_err());
 }
 

@@ -9,7 +9,8 @@ use hornbeam_runtime::RuntimeError;
 use hornbeam_runtime::buffer::exclusive;
 use hornbeam_runtime::dispatch::RunContext;
 use hornbeam_runtime::function::{ArrayRef, Function};
-use hornbeam_runtime::plan::{Exclusive, Plan};
+use hornbeam_runtime::plan::{Exclusive, Plan, Spot};
+use hornbeam_runtime::sharded::{Memory, zeroed};
 
 const SHARDS: usize = 4;
 
@@ -156,30 +157,49 @@ impl Call {
         expected: &[Literal],
         held: &Exclusive,
     ) {
-        let mut given: Vec<Vec<u64>> = expected
+        // Each in a block of its own, which is another's as soon as it is done.
+        let length = |r: &Literal| r.bytes.len() / 4;
+        let mut blocks: Vec<Memory> = expected
             .iter()
-            .map(|r| vec![0x7fc0_1234_7fc0_1234; r.bytes.len().div_ceil(8) + 8])
+            .map(|r| zeroed(length(r) + 1).unwrap())
             .collect();
-        let mut places: Vec<&mut [u8]> = given
-            .iter_mut()
-            .zip(expected)
-            .map(|(words, r)| {
-                // SAFETY: any value of a word is eight bytes, borrowed as long.
-                let bytes = unsafe { words.align_to_mut::<u8>().1 };
-                let start = bytes.as_ptr().align_offset(64);
-                &mut bytes[start..start + r.bytes.len()]
-            })
+        let spots: Vec<Spot> = (0..expected.len())
+            .map(|block| Spot { block, first: 0 })
             .collect();
-        self.function
-            .call_widened_into(arguments, widening, &mut places, context, held)
+        let mut taken = 0;
+        let mut done = |k: usize, memory: &mut Memory| {
+            let mut found = std::mem::replace(memory, Box::new(vec![]));
+            let bytes: Vec<u8> = found.iter().flat_map(|x| x.to_ne_bytes()).collect();
+            assert_eq!(bytes[..bytes.len() - 4], *expected[k].bytes);
+            found.fill(f32::NAN);
+            taken += 1;
+            Ok(())
+        };
+        let function = &self.function;
+        function
+            .call_widened_into(
+                arguments,
+                widening,
+                &mut blocks,
+                &spots,
+                &mut done,
+                context,
+                held,
+            )
             .unwrap();
-        for (place, result) in places.iter().zip(expected) {
-            assert_eq!(**place, *result.bytes);
-        }
-        if let Some(last) = places.pop().filter(|last| !last.is_empty()) {
-            places.push(&mut last[1..]);
-            self.function
-                .call_widened_into(arguments, widening, &mut places, context, held)
+        assert_eq!(taken, expected.len());
+        // The blocks are gone.
+        if expected.iter().any(|r| !r.bytes.is_empty()) {
+            function
+                .call_widened_into(
+                    arguments,
+                    widening,
+                    &mut blocks,
+                    &spots,
+                    &mut |_, _| Ok(()),
+                    context,
+                    held,
+                )
                 .unwrap_err();
         }
     }

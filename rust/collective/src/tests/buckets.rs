@@ -169,6 +169,63 @@ fn lent_memory_is_summed_in_place() {
 }
 
 #[test]
+fn memory_of_ones_own_choice_comes_back_with_the_sum() {
+    on_group(3, |group| {
+        let length = 60_000 * group.partials().len();
+        for is_shared in [false, true] {
+            let mut memory: crate::Memory = match crate::SharedSlice::zeroed(length) {
+                Ok(shared) if is_shared => Box::new(shared),
+                _ => Box::new(vec![0.0; length]),
+            };
+            memory.copy_from_slice(&filled(&group, 60_000, 1.5));
+            let at = memory.as_ptr();
+            let handle = group.start_all_reduce_of(2, memory).unwrap();
+            let memory = group.wait_memory(handle).unwrap();
+            assert_eq!((memory.as_ptr(), memory.len()), (at, length));
+            assert!(memory[..60_000].iter().all(|x| *x == 12.0));
+        }
+        assert!(!group.is_spread());
+    });
+}
+
+/// Says when it is dropped.
+struct Watched(Vec<f32>, std::sync::mpsc::Sender<()>);
+
+impl std::ops::Deref for Watched {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Watched {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.1.send(());
+    }
+}
+
+#[test]
+fn memory_of_a_failed_bucket_is_dropped_with_it() {
+    on_group(2, |group| {
+        let (sender, dropped) = std::sync::mpsc::channel();
+        let watched = Watched(vec![1.0; 300_000], sender);
+        if group.rank() == 1 {
+            // Gone before it has started its part.
+            return;
+        }
+        let handle = group.start_all_reduce_of(0, Box::new(watched)).unwrap();
+        assert!(group.wait_memory(handle).is_err());
+        dropped.try_recv().unwrap();
+    });
+}
+
+#[test]
 fn early_data_beyond_the_limit_waits_in_the_socket() {
     let tune = |config: &mut GroupConfig| config.tuning.early_bytes = 100_000;
     on_group_with(&even_ranges(2, 2), tune, |group| {

@@ -10,7 +10,8 @@ use crate::dispatch::RunContext;
 use crate::error::Result;
 use crate::exchange::Combiner;
 use crate::function::{ArrayRef, Function};
-use crate::shards::{groups, shard_rows};
+use crate::plan::{Done, Spot};
+use crate::shards::{Memory, groups, shard_rows};
 
 /// The own shards of a batch as one.
 pub(super) struct Whole {
@@ -70,7 +71,8 @@ impl Feed {
         })?
     }
 
-    /// The same where there is one group: its sums go straight into `results`.
+    /// The same where there is one group: its sums go straight to their spots in `blocks`, of which
+    /// `done` gets each when it is computed.
     pub(super) fn call_whole_into(
         &mut self,
         function: &Function,
@@ -78,10 +80,13 @@ impl Feed {
         whole: &Whole,
         extra: &[f32],
         others: Option<&dyn Combiner>,
-        results: &mut [&mut [u8]],
+        blocks: &mut [Memory],
+        spots: &[Spot],
+        done: &mut Done<'_>,
     ) -> Result<()> {
         let (arguments, widening, context) = self.whole_arguments(batch, whole, extra, others)?;
-        function.call_widened_into(&arguments, &widening, results, context, &exclusive())
+        let held = exclusive();
+        function.call_widened_into(&arguments, &widening, blocks, spots, done, context, &held)
     }
 
     /// What a function is called with.

@@ -1,0 +1,461 @@
+//! Sharded steps whose gradients are summed in buckets by groups of threads: the bits of one
+//! process, whoever starts which bucket when, and after a death in any of them.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use hornbeam_collective::fault::{Fault, FaultPlan};
+use hornbeam_collective::{Group, GroupConfig, Listener, Member, even_ranges};
+use hornbeam_graph::autodiff::gradients;
+use hornbeam_graph::build::Builder;
+use hornbeam_graph::op::ReduceOp;
+use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType};
+use hornbeam_runtime::epoch::Samples;
+use hornbeam_runtime::sharded::{
+    AllShards, Functions, Memory, Pending, ReduceResult, Reducer, ShardedEpoch,
+};
+use hornbeam_runtime::{Function, RuntimeError, Variable};
+
+const SHARDS: u32 = 4;
+/// Two batches that are divisible by the shards, and one that is not.
+const BATCH: usize = 16;
+const ROWS: usize = 2 * BATCH + 5;
+const STEPS: usize = 3;
+/// The layers' widths, beginning with the samples'.
+const WIDTHS: [usize; 5] = [6, 12, 20, 20, 3];
+/// Makes a bucket of nearly each weight.
+const SMALL: usize = 256;
+
+fn noise(n: usize, seed: usize) -> Vec<f64> {
+    (0..n)
+        .map(|i| (((i + 7 * seed) * (i + 3)) as f64 * 0.37).sin() * 0.4)
+        .collect()
+}
+
+fn placeholder(shape: Vec<Option<usize>>) -> Tensor {
+    let dtype = DType::F32;
+    Node::leaf(Op::Placeholder, TensorType { dtype, shape }, None)
+}
+
+/// Layers without biases, trained on the mean of the squares of what they give.
+fn model() -> (Vec<Arc<Variable>>, Functions) {
+    let b = Builder::default();
+    let x = placeholder(vec![None, Some(WIDTHS[0])]);
+    let multiple = placeholder(vec![]);
+    let shapes: Vec<[usize; 2]> = WIDTHS.windows(2).map(|w| [w[0], w[1]]).collect();
+    let (mut weights, mut wrt) = (Vec::new(), Vec::new());
+    let mut value = x.clone();
+    for (k, shape) in shapes.iter().enumerate() {
+        let start = noise(shape[0] * shape[1], k + 1);
+        let weight = Variable::new(&Literal::from_f64(DType::F32, shape.to_vec(), &start));
+        weights.push(weight.unwrap());
+        wrt.push(weights[k].tensor());
+        value = b.matmul(&value, &wrt[k], false, false).unwrap();
+    }
+    let mean = |t: &Tensor| b.reduce(ReduceOp::Mean, t, &[0, 1], false).unwrap();
+    let loss = mean(&b.mul(&value, &value).unwrap());
+    let mut outputs: Vec<Tensor> = gradients(std::slice::from_ref(&loss), None, &wrt)
+        .unwrap()
+        .into_iter()
+        .map(Option::unwrap)
+        .collect();
+    outputs.push(loss);
+    let mut averages: Vec<Tensor> = shapes
+        .iter()
+        .map(|s| placeholder(s.iter().map(|&n| Some(n)).collect()))
+        .collect();
+    averages.push(placeholder(vec![]));
+    let updates = weights.iter().zip(&averages).map(|(w, g)| {
+        let step = b.scale(g, 0.5).unwrap();
+        (w.clone(), b.sub(&w.tensor(), &step).unwrap())
+    });
+    let make = |inputs: Vec<Tensor>, outputs, updates| {
+        Arc::new(Function::new("f".into(), inputs, outputs, updates, 8).unwrap())
+    };
+    let loss = averages[averages.len() - 1].clone();
+    let functions = Functions {
+        normalizers: None,
+        gradient: make(vec![x, multiple], outputs, vec![]),
+        apply: make(averages.clone(), vec![loss], updates.collect()),
+    };
+    (weights, functions)
+}
+
+struct Training {
+    weights: Vec<Arc<Variable>>,
+    epoch: ShardedEpoch,
+    _data: Vec<f32>,
+}
+
+impl Training {
+    fn new(reducer: Box<dyn Reducer>) -> Training {
+        let (weights, functions) = model();
+        let values = noise(ROWS * WIDTHS[0], 99);
+        let data: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+        let start = data.as_ptr().cast();
+        // SAFETY: the data is kept as long as the epoch.
+        let x = unsafe { Samples::new(DType::F32, vec![ROWS, WIDTHS[0]], start) };
+        let epoch = ShardedEpoch::new(functions, vec![x], BATCH, None, reducer).unwrap();
+        Training {
+            weights,
+            epoch,
+            _data: data,
+        }
+    }
+
+    fn bits(&self) -> Vec<Vec<u8>> {
+        self.weights
+            .iter()
+            .map(|w| w.get().bytes.to_vec())
+            .collect()
+    }
+}
+
+/// The weights after each step of one process, beginning with the first.
+fn undisturbed() -> Vec<Vec<Vec<u8>>> {
+    let mut training = Training::new(Box::new(AllShards(SHARDS)));
+    let mut found = vec![training.bits()];
+    while training.epoch.run(Some(1), None).unwrap() == 1 {
+        found.push(training.bits());
+    }
+    assert_eq!((found.len(), training.epoch.buckets()), (STEPS + 1, 1));
+    found
+}
+
+/// Sums over the threads of a group.
+struct Threads {
+    group: Arc<RwLock<Group>>,
+    bucket_bytes: usize,
+    overlaps: bool,
+    /// The buckets that were started, in order.
+    started: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Threads {
+    fn new(group: Group, bucket_bytes: usize, overlaps: bool) -> Threads {
+        Threads {
+            group: Arc::new(RwLock::new(group)),
+            bucket_bytes,
+            overlaps,
+            started: Arc::default(),
+        }
+    }
+}
+
+impl Reducer for Threads {
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
+        let group = self.group.read().unwrap();
+        Ok((group.total_shards(), group.shards()))
+    }
+
+    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()> {
+        Ok(self.group.read().unwrap().all_reduce(data)?)
+    }
+
+    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
+        self.started.lock().unwrap().push(bucket);
+        let group = self.group.read().unwrap();
+        let handle = group.start_all_reduce_of(bucket, data)?;
+        let group = Arc::clone(&self.group);
+        Ok(Box::new(move || {
+            Ok(group.read().unwrap().wait_memory(handle)?)
+        }))
+    }
+
+    fn bucket_bytes(&self) -> usize {
+        self.bucket_bytes
+    }
+
+    fn overlaps(&self) -> bool {
+        self.overlaps
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        let group = self.group.read().unwrap();
+        group
+            .abort_handle()
+            .abort_generation(group.generation(), reason);
+    }
+}
+
+/// Runs `body` on each member of a group of threads.
+fn on_group<R: Send>(ranges: &[Range<u32>], body: impl Fn(usize, Group) -> R + Sync) -> Vec<R> {
+    on_members(ranges, |rank, group, _| body(rank, group))
+}
+
+/// The same; `body` is told the members.
+fn on_members<R: Send>(
+    ranges: &[Range<u32>],
+    body: impl Fn(usize, Group, Vec<Member>) -> R + Sync,
+) -> Vec<R> {
+    let local = "127.0.0.1".parse().unwrap();
+    let listeners: Vec<Listener> = ranges
+        .iter()
+        .map(|_| Listener::bind(local, 0..=0, "a token for tests").unwrap())
+        .collect();
+    let pairs = listeners.iter().zip(ranges);
+    let members: Vec<Member> = pairs
+        .map(|(listener, shards)| Member {
+            address: listener.address(),
+            shards: shards.clone(),
+        })
+        .collect();
+    std::thread::scope(|threads| {
+        let start = |(rank, listener)| {
+            let mut config = GroupConfig::new("tests", rank as u32, members.clone(), 1);
+            // What is small goes the way of what is large.
+            config.tuning.one_round_bytes = 128;
+            config.tuning.piece_bytes = 512;
+            let (body, members) = (&body, members.clone());
+            threads.spawn(move || body(rank, Group::connect(listener, config).unwrap(), members))
+        };
+        let running: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
+        let results = running.into_iter().map(|thread| thread.join().unwrap());
+        results.collect()
+    })
+}
+
+/// The number of steps in which these shards are equally large.
+fn equal_steps(own: &Range<u32>) -> usize {
+    let sizes = [BATCH, BATCH, ROWS % BATCH];
+    let is_equal = |rows: &&usize| {
+        let cut = |v: u32| *rows * v as usize / SHARDS as usize;
+        let mut shards = own.clone().map(|v| cut(v + 1) - cut(v));
+        let first = shards.next();
+        shards.all(|size| Some(size) == first)
+    };
+    sizes.iter().filter(is_equal).count()
+}
+
+#[test]
+fn buckets_have_the_bits_of_one_process() {
+    let expected = undisturbed();
+    let uneven = [vec![0..1, 1..4], vec![0..3, 3..3, 3..4]];
+    let even = (1..=4).map(|ranks| even_ranges(SHARDS, ranks));
+    for ranges in even.chain(uneven) {
+        for (bucket_bytes, buckets) in [(SMALL, 4), (2000, 2), (usize::MAX, 1)] {
+            // Who overlaps and who does not are in one group.
+            let counts = on_group(&ranges, |rank, group| {
+                let is_one_subtree = group.partials().len() == 1;
+                let reducer = Threads::new(group, bucket_bytes, rank % 2 == 0);
+                let mut training = Training::new(Box::new(reducer));
+                for bits in &expected {
+                    assert_eq!(training.bits(), *bits, "{ranges:?}, {bucket_bytes} bytes");
+                    training.epoch.run(Some(1), None).unwrap();
+                }
+                let epoch = &training.epoch;
+                (epoch.buckets(), epoch.early_sums(), is_one_subtree)
+            });
+            for (rank, (found, early, is_one_subtree)) in counts.into_iter().enumerate() {
+                assert_eq!(found, buckets);
+                // Nothing hides the last bucket.
+                let can = rank % 2 == 0 && is_one_subtree;
+                let steps = if can { equal_steps(&ranges[rank]) } else { 0 };
+                assert_eq!(early, steps * (buckets - 1), "{ranges:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn buckets_start_with_the_last_layers() {
+    let started = on_group(&even_ranges(SHARDS, 1), |_, group| {
+        let reducer = Threads::new(group, SMALL, true);
+        let started = Arc::clone(&reducer.started);
+        Training::new(Box::new(reducer))
+            .epoch
+            .run(None, None)
+            .unwrap();
+        Arc::into_inner(started).unwrap().into_inner().unwrap()
+    });
+    assert_eq!(started[0], [3, 2, 1, 0].repeat(STEPS));
+}
+
+#[test]
+fn a_death_in_any_bucket_is_made_good() {
+    let expected = undisturbed();
+    let (ranges, buckets) = (even_ranges(SHARDS, 2), 4);
+    for overlaps in [[true, true], [true, false], [false, false]] {
+        for dying in 0..3 * buckets {
+            on_members(&ranges, |rank, group, members| {
+                if rank == 1 {
+                    group.inject(FaultPlan::default().at(dying, Fault::Die));
+                }
+                let reducer = Threads::new(group, SMALL, overlaps[rank]);
+                let group = Arc::clone(&reducer.group);
+                let mut training = Training::new(Box::new(reducer));
+                let error = training.epoch.run(None, None).unwrap_err();
+                assert!(matches!(error, RuntimeError::Reduce(_)), "{error}");
+                let done = training.epoch.steps_done();
+                assert_eq!(done, (dying / buckets) as usize, "{error}");
+                assert_eq!(training.bits(), expected[done]);
+                let averages = training.epoch.averages();
+                assert_eq!(averages.is_some(), done > 0);
+                let regrouped = group.write().unwrap().regroup(rank as u32, 2, members);
+                regrouped.unwrap();
+                training.epoch.run(None, None).unwrap();
+                assert_eq!(training.bits(), expected[STEPS], "died in {dying}");
+            });
+        }
+    }
+}
+
+#[test]
+fn averages_of_buckets_bring_a_laggard_up() {
+    let found = on_group(&even_ranges(SHARDS, 2), |_, group| {
+        let mut ahead = Training::new(Box::new(Threads::new(group, SMALL, true)));
+        let alone = Threads::new(lonely(), SMALL, true);
+        let mut behind = Training::new(Box::new(alone));
+        let mut all = vec![];
+        for _ in 0..STEPS {
+            ahead.epoch.run(Some(1), None).unwrap();
+            let averages = ahead.epoch.averages().unwrap();
+            assert!(behind.epoch.catch_up(&averages[1..]).is_err());
+            behind.epoch.catch_up(&averages).unwrap();
+            assert_eq!(ahead.bits(), behind.bits());
+            assert_eq!(behind.epoch.averages().unwrap(), averages);
+            all.push(averages);
+        }
+        all
+    });
+    assert_eq!(found[0], found[1]);
+}
+
+/// A group of one.
+fn lonely() -> Group {
+    let listener = Listener::bind("127.0.0.1".parse().unwrap(), 0..=0, "a token for tests");
+    let listener = listener.unwrap();
+    let member = Member {
+        address: listener.address(),
+        shards: 0..SHARDS,
+    };
+    Group::connect(listener, GroupConfig::new("lonely", 0, vec![member], 1)).unwrap()
+}
+
+/// Starts a bucket when the one before has arrived at the other member, and not sooner.
+struct Patient {
+    inner: Threads,
+    starts: Sender<(u32, usize)>,
+    arrived: Receiver<u32>,
+}
+
+impl Reducer for Patient {
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
+        self.inner.begin()
+    }
+
+    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()> {
+        self.inner.all_reduce(data)
+    }
+
+    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
+        self.starts.send((bucket, data.len())).unwrap();
+        let pending = self.inner.start(bucket, data)?;
+        if bucket > 0 {
+            // The plan's thread is here, in the midst of the plan: others move the bucket.
+            let arrived = self.arrived.recv_timeout(Duration::from_secs(20));
+            assert_eq!(
+                arrived,
+                Ok(bucket),
+                "it goes nowhere before it is waited for"
+            );
+        }
+        Ok(pending)
+    }
+
+    fn bucket_bytes(&self) -> usize {
+        SMALL
+    }
+
+    fn overlaps(&self) -> bool {
+        true
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        self.inner.abandon(reason);
+    }
+}
+
+#[test]
+fn a_bucket_is_moved_while_the_plan_runs() {
+    let (starts, started) = channel();
+    let (arrives, arrived) = channel();
+    let ends = Mutex::new((Some((starts, arrived)), Some((started, arrives))));
+    on_group(&even_ranges(2, 2), |rank, group| {
+        if rank == 0 {
+            let (starts, arrived) = ends.lock().unwrap().0.take().unwrap();
+            let inner = Threads::new(group, SMALL, true);
+            let patient = Patient {
+                inner,
+                starts,
+                arrived,
+            };
+            let mut training = Training::new(Box::new(patient));
+            training.epoch.run(Some(2), None).unwrap();
+            assert_eq!(training.epoch.early_sums(), 2 * 3);
+        } else {
+            let (started, arrives) = ends.lock().unwrap().1.take().unwrap();
+            for (bucket, length) in started {
+                let handle = group.start_all_reduce(bucket, vec![0.0f32; length]);
+                group.wait(handle.unwrap()).unwrap();
+                if bucket > 0 {
+                    arrives.send(bucket).unwrap();
+                }
+            }
+        }
+    });
+}
+
+/// Has all shards, and fails as the bucket of some step is started.
+struct Failing {
+    at: usize,
+    starts: usize,
+}
+
+impl Reducer for Failing {
+    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
+        Ok((SHARDS, 0..SHARDS))
+    }
+
+    fn all_reduce(&mut self, _data: &mut [f32]) -> ReduceResult<()> {
+        self.starts += 1;
+        match self.starts == self.at {
+            true => Err("the network is gone".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn bucket_bytes(&self) -> usize {
+        SMALL
+    }
+
+    fn overlaps(&self) -> bool {
+        true
+    }
+
+    fn abandon(&mut self, reason: &str) {
+        panic!("nobody gives up: {reason}");
+    }
+}
+
+#[test]
+fn a_bucket_that_cannot_be_started_ends_the_step() {
+    let expected = undisturbed();
+    for at in 1..=4 * STEPS {
+        let mut training = Training::new(Box::new(Failing { at, starts: 0 }));
+        let error = training.epoch.run(None, None).unwrap_err();
+        assert!(matches!(error, RuntimeError::Reduce(_)), "{error}");
+        let done = training.epoch.steps_done();
+        assert_eq!(
+            (done, training.bits()),
+            ((at - 1) / 4, expected[done].clone())
+        );
+        // Equal shards are run at once as before.
+        training.epoch.run(None, None).unwrap();
+        assert_eq!(training.bits(), expected[STEPS]);
+        let failed_at_once = usize::from(at <= 8 && at % 4 == 0);
+        assert_eq!(training.epoch.steps_at_once(), 2 + failed_at_once);
+    }
+}
