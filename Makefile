@@ -25,7 +25,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: help demo test check lint test-fast test-rust test-isas memcheck bench bench-peers bench-collective bench-scaling bench-ray bench-recovery chaos wheel clean
+.PHONY: help demo test check lint test-fast test-rust test-isas memcheck bench bench-peers bench-collective bench-scaling bench-overlap bench-ray bench-recovery chaos wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{printf "  %-18s%s\n", $$1, $$2}'
@@ -120,6 +120,9 @@ bench-ray: $(VENV)/.built $(VENV)/.ray ## Time from fit to its first step on Ray
 
 bench-scaling: $(VENV)/.built ## Time workers of one thread against one process of as many threads
 	$(BIN)/python tests/bench/scaling.py $(BENCH_ARGS)
+
+bench-overlap: $(VENV)/.built ## Time gradients summed early, late and at once, here and between namespaces (as root)
+	$(BIN)/python tests/bench/overlap.py $(BENCH_ARGS)
 
 bench-recovery: $(VENV)/.built $(VENV)/.ray ## Time how long training stands still when a worker is lost
 	$(BIN)/python tests/bench/recovery.py

@@ -6,7 +6,9 @@ Who sends what to whom is not modelled but counted, by the rules that the collec
 and frames of a simulated step are those of a real one (`tests/distributed/test_simulation.py`
 compares them). Times are a model: each worker has a host and a link of its own, full duplex; what
 a rank sends and receives takes its link's time or its processor's, whichever is longer; a message
-is under way for the latency; and a step waits for the slowest worker.
+is under way for the latency; and a step waits for the slowest worker. Gradients are summed in
+buckets of about the same size, which the backward pass computes at an even pace; the processor
+that serves a bucket computes nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +37,30 @@ class Tuning:
     one_round_bytes: int = 64 << 10
     piece_bytes: int = 512 << 10
     direct_ranks: int = 16
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """How gradients are cut (see `rust/python/src/sharded.rs`).
+
+    Attributes:
+        least_bytes: of a bucket.
+        shard_bytes: of a bucket for each shard.
+        most: buckets.
+    """
+
+    least_bytes: int = 1 << 20
+    shard_bytes: int = 128 << 10
+    most: int = 64
+
+    def count(self, elements: int, shards: int) -> int:
+        """Return how many there are."""
+        least = max(self.least_bytes, shards * self.shard_bytes)
+        return max(1, min(self.most, elements * 4 // least))
+
+
+#: The part of a sample's time that the backward pass takes: two products for one of the forward.
+BACKWARD = 2 / 3
 
 
 @dataclass
@@ -185,31 +211,64 @@ WORKS = (
 )
 
 
+def slowest(host: Host, ranks: int) -> float:
+    """Return how many times as long as the mean the slowest of so many workers computes."""
+    # The expected greatest of `ranks` normal variables, for large numbers of them.
+    return 1 + host.jitter * (math.sqrt(2 * math.log(ranks)) if ranks > 1 else 0.0)
+
+
 def compute_seconds(work: Work, host: Host, ranks: int) -> float:
     """Return how long the slowest of so many workers computes."""
-    own = work.batch * work.sample_seconds + work.step_seconds
-    # The expected greatest of `ranks` normal variables, for large numbers of them.
-    slowest = math.sqrt(2 * math.log(ranks)) if ranks > 1 else 0.0
-    return own * (1 + host.jitter * slowest)
+    return (work.batch * work.sample_seconds + work.step_seconds) * slowest(host, ranks)
+
+
+def processor_seconds(traffic: Traffic, host: Host) -> float:
+    """Return how long an all-reduce keeps a processor busy."""
+    frames = traffic.frames_sent + traffic.frames_received
+    moved = (traffic.sent + traffic.received) * host.byte_seconds
+    return float((frames * host.frame_seconds + moved).max())
 
 
 def exchange_seconds(traffic: Traffic, host: Host, network: Network) -> float:
     """Return how long an all-reduce takes."""
     wire = np.maximum(traffic.sent, traffic.received) / (network.gbit * 1e9 / 8)
-    frames = traffic.frames_sent + traffic.frames_received
-    processor = frames * host.frame_seconds
-    processor = processor + (traffic.sent + traffic.received) * host.byte_seconds
-    return traffic.rounds * network.latency + float(np.maximum(wire, processor).max())
+    longer = max(float(wire.max()), processor_seconds(traffic, host))
+    return traffic.rounds * network.latency + longer
+
+
+def step_seconds(
+    work: Work, traffic: Traffic, buckets: int, ranks: int, host: Host, network: Network
+) -> float:
+    """Return how long a step takes whose buckets, each of that traffic, go out one by one."""
+    samples = work.batch * work.sample_seconds * slowest(host, ranks)
+    exchange = exchange_seconds(traffic, host, network)
+    served, done = 0.0, 0.0
+    for bucket in range(1, buckets + 1):
+        left = samples * BACKWARD * (1 - bucket / buckets)
+        done = max(done, samples - left + served) + exchange
+        served += processor_seconds(traffic, host)
+    return done + work.step_seconds * slowest(host, ranks)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A step on so many workers: seconds in all, for one worker alone, and for the exchanges."""
+    """A step on so many workers.
+
+    Attributes:
+        step: its seconds.
+        whole: the same with one bucket, so that nothing is hidden behind the backward pass.
+        alone: a step of one worker alone.
+        direct: the exchange of everything, between all.
+        grouped: the same over two levels.
+        buckets: how many there are.
+    """
 
     step: float
+    whole: float
     alone: float
     direct: float
     grouped: float
+    buckets: int
 
     @property
     def efficiency(self) -> float:
@@ -226,16 +285,20 @@ def predict(work: Work, ranks: int, host: Host, network: Network) -> Prediction:
         exchange_seconds(all_reduce(work.elements, ranges, tuning=t), host, network)
         for t in (replace(tuning, direct_ranks=ranks), replace(tuning, direct_ranks=1))
     ]
-    used = ways[0] if ranks <= tuning.direct_ranks else ways[1]
-    step = compute_seconds(work, host, ranks) + used
-    return Prediction(step, compute_seconds(work, host, 1), *ways)
+    buckets = Buckets().count(work.elements, shards)
+    steps = [
+        step_seconds(work, all_reduce(-(-work.elements // n), ranges), n, ranks, host, network)
+        for n in (buckets, 1)
+    ]
+    return Prediction(*steps, compute_seconds(work, host, 1), *ways, buckets)
 
 
 def table(works: Sequence[Work], ranks: Sequence[int], host: Host, networks) -> str:
     """Return predictions as a table in Markdown."""
     lines = [
-        "| model | link | workers | step | efficiency | sum direct | sum grouped |",
-        "|---|---|---|---|---|---|---|",
+        "| model | link | workers | step | efficiency | in one bucket | buckets | sum direct "
+        "| sum grouped |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for work in works:
         for network in networks:
@@ -244,6 +307,7 @@ def table(works: Sequence[Work], ranks: Sequence[int], host: Host, networks) -> 
                 lines.append(
                     f"| {work.name} | {network.gbit:g} Gbit/s, {network.latency * 1e6:g} us "
                     f"| {count} | {p.step * 1e3:.1f} ms | {p.efficiency:.0%} "
+                    f"| {p.whole * 1e3:.1f} ms, {p.alone / p.whole:.0%} | {p.buckets} "
                     f"| {p.direct * 1e3:.1f} ms | {p.grouped * 1e3:.1f} ms |"
                 )
     return "\n".join(lines)

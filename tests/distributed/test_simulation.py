@@ -86,3 +86,27 @@ def test_more_bandwidth_is_never_slower():
             for gbit in (1, 10, 100)
         ]
         assert steps == sorted(steps, reverse=True)
+
+
+def test_buckets_hide_what_they_can():
+    """A step is never shorter than its computing, nor than the exchange of everything."""
+    host = simulate.Host(frame_seconds=1e-7, byte_seconds=1e-12, jitter=0.0)
+    for work in simulate.WORKS:
+        for gbit in (1, 10, 100):
+            network = simulate.Network(gbit, 1e-6)
+            p = simulate.predict(work, 8, host, network)
+            alone = simulate.predict(work, 1, host, network)
+            assert max(alone.alone, p.direct) < p.step <= p.whole
+            behind = work.batch * work.sample_seconds * simulate.BACKWARD
+            # What can be hidden is the time of all buckets but the last, or the backward pass.
+            most = min(behind, p.direct) * (1 - 1 / p.buckets)
+            assert p.whole - p.step <= most * 1.05 + 1e-6
+            assert (p.whole - p.step > most * 0.5) == (p.buckets > 1)
+
+
+def test_processors_are_not_hidden():
+    """Where bytes cost a processor and no wire, buckets save nothing."""
+    host = simulate.Host(frame_seconds=0.0, byte_seconds=1e-9)
+    p = simulate.predict(simulate.WORKS[2], 8, host, simulate.Network(1e6, 0.0))
+    assert p.buckets > 20
+    assert p.step == pytest.approx(p.whole, rel=1e-3)
