@@ -56,6 +56,14 @@ def test_the_number_of_buckets_does_not_show(case, tmp_path, several_buckets):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", ["cnn", "statistics"])
+def test_buckets_travel_among_statistics_of_the_batch(case, tmp_path, several_buckets):
+    one, _ = train(tmp_path, case, 1, synchronized=True)
+    for workers in (2, 3):
+        assert train(tmp_path, case, workers, synchronized=True)[0] == one
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 12))
 def test_unplanned_deaths_among_buckets_do_not_show(seed, tmp_path, several_buckets):
     test_unplanned_deaths_do_not_show(seed, tmp_path)
