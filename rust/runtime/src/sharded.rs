@@ -10,6 +10,7 @@
 
 mod apart;
 mod payload;
+mod reducer;
 mod whole;
 
 use std::ops::Range;
@@ -28,79 +29,7 @@ use crate::function::{ArrayRef, Function};
 use crate::plan::Plan;
 pub use crate::shards::{Allocate, Memory, zeroed};
 use crate::shards::{TreeSum, copy, nothing, scale, shard_rows};
-
-/// What a reducer's calls return.
-pub type ReduceResult<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-/// Waits for a sum that was started.
-pub type Pending = Box<dyn FnOnce() -> ReduceResult<Memory> + Send>;
-
-/// Sums over the shards of all processes.
-pub trait Reducer: Send {
-    /// The number of shards of all processes, and those that this one computes in the step that
-    /// begins.
-    ///
-    /// # Errors
-    /// When there is no group to compute with.
-    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)>;
-
-    /// Sums over all shards. `data` holds one sum for each maximal aligned subtree of the own
-    /// shards, one after the other, each as long as the result, which replaces the first; a
-    /// process without shards passes room for the result.
-    ///
-    /// # Errors
-    /// When another process is lost; the step is run again then.
-    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()>;
-
-    /// Starts [`Self::all_reduce`] of one bucket of the payload. What it returns is called when
-    /// the sum is needed, and gives the memory back; dropped instead, it gives the sum up.
-    ///
-    /// All processes start the same buckets, in any order. By default this sums at once.
-    ///
-    /// # Errors
-    /// As for [`Self::all_reduce`], then or later; the memory is lost then.
-    fn start(&mut self, _bucket: u32, mut data: Memory) -> ReduceResult<Pending> {
-        self.all_reduce(&mut data)?;
-        Ok(Box::new(|| Ok(data)))
-    }
-
-    /// The bytes from which on a part of the payload is a bucket of its own; all processes have the
-    /// same. A payload that is one bucket is summed by [`Self::all_reduce`].
-    fn bucket_bytes(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Whether buckets should be started as soon as they are computed, in the midst of the gradient
-    /// function, since they make their way without this thread; else when all are. Other processes
-    /// may do otherwise.
-    fn overlaps(&self) -> bool {
-        false
-    }
-
-    /// Where what is summed should lie, if that makes a difference.
-    fn memory(&self) -> Option<Allocate> {
-        None
-    }
-
-    /// Tells the other processes, which wait in vain, that this one could not compute its shards.
-    fn abandon(&mut self, reason: &str);
-}
-
-/// The reducer of a process that has all shards.
-#[derive(Clone, Copy, Debug)]
-pub struct AllShards(pub u32);
-
-impl Reducer for AllShards {
-    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
-        Ok((self.0, 0..self.0))
-    }
-
-    fn all_reduce(&mut self, _data: &mut [f32]) -> ReduceResult<()> {
-        Ok(())
-    }
-
-    fn abandon(&mut self, _reason: &str) {}
-}
+pub use reducer::{AllShards, Pending, ReduceResult, Reducer};
 
 /// Where the time of steps went.
 #[derive(Clone, Copy, Debug, Default)]
