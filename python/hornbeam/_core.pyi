@@ -3,7 +3,7 @@
 Everything here is written in Rust. Only `hornbeam.backend` imports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -81,6 +81,10 @@ class Variable(Tensor):
     @property
     def id(self) -> int:
         """What all handles on one variable have in common, and no other of the process."""
+
+    @property
+    def version(self) -> int:
+        """A number that is another one once the value has been written."""
 
     def get_value(self) -> NDArray[Any]: ...
     def set_value(self, value: NDArray[Any]) -> None: ...
@@ -485,6 +489,12 @@ def synchronize(tensors: Sequence[Tensor], every: bool) -> list[Tensor]:
 
 def fingerprint() -> str:
     """Names the kernels: processes of one fingerprint compute the same bits."""
+
+def set_read_hook(hook: Callable[[int | None], None] | None) -> None:
+    """Set what is called before variables are read.
+
+    It gets a variable's id before its value is copied, and None before a function runs.
+    """
 
 def set_num_threads(n: int) -> None: ...
 def num_threads() -> int: ...

@@ -22,7 +22,6 @@ class FirstStep:
         from hornbeam.callbacks import Callback
 
         class Note(Callback):
-            reads_weights = False
             at = None
 
             def on_batch_end(self, batch, logs=None):

@@ -36,8 +36,6 @@ from hornbeam.engine import loop  # noqa: E402
 class Watch(Callback):
     """Loses a worker once, and notes when the driver sees samples that are new."""
 
-    reads_weights = False
-
     def __init__(self, lose):
         super().__init__()
         self.lose, self.at, self.seen, self.times = lose, None, (-1, 0), []

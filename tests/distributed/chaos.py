@@ -51,7 +51,6 @@ class Chaos(Callback):
         log: takes a line for each event.
     """
 
-    reads_weights = False
     # How often each event is drawn.
     weights = {
         "kill one": 8,

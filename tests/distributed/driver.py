@@ -26,7 +26,6 @@ class Tell(Callback):
         begin: called with the epoch that begins.
     """
 
-    reads_weights = False
     runs_last = True
     epoch = -1
 

@@ -80,8 +80,6 @@ class Script(Callback):
     end before the generator does, so that there is always something left to train.
     """
 
-    reads_weights = False
-
     def __init__(self, script, crew, epoch=0, patience=60.0):
         super().__init__()
         self.crew = crew

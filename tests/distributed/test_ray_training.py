@@ -9,6 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
+import hornbeam.backend as K
 from hornbeam.callbacks import (
     BackupAndRestore,
     Callback,
@@ -61,8 +62,6 @@ def build():
 
 class Act(Callback):
     """Does something once, in the midst of an epoch, as soon as steps of it have run."""
-
-    reads_weights = False
 
     def __init__(self, act, epoch=1):
         super().__init__()
@@ -265,9 +264,9 @@ def test_what_callbacks_change_reaches_the_workers():
 class Schedule(Callback):
     """A learning rate for each batch; and something that is done at one of them."""
 
-    def __init__(self, reads_weights, act=None):
+    def __init__(self, reads, act=None):
         super().__init__()
-        self.reads_weights, self.act = reads_weights, act
+        self.reads, self.act = reads, act
         self.epoch, self.seen = 0, []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -277,7 +276,7 @@ class Schedule(Callback):
         self.model.optimizer.lr = 0.02 / (1 + batch + 10 * self.epoch)
 
     def on_batch_end(self, batch, logs=None):
-        if self.reads_weights:
+        if self.reads:
             self.seen.append(float(np.abs(self.model.get_weights()[0]).sum()))
         if self.act is not None and (self.epoch, batch) == (1, 6):
             act, self.act = self.act, None
@@ -291,23 +290,72 @@ def scheduled(cluster):
         return *fit(one, [schedule]), schedule.seen
 
 
-@pytest.mark.parametrize("reads_weights", [False, True])
+@pytest.mark.parametrize("reads", [False, True])
 @pytest.mark.parametrize("victims", [0, 1, 2])
-def test_a_learning_rate_for_each_batch(scheduled, victims, reads_weights, monkeypatch):
+def test_a_learning_rate_for_each_batch(scheduled, victims, reads, monkeypatch):
     """Through the loss of a worker and of all, and without an order of its own for each step."""
     sent = []
     with DataParallel(2, shards=SHARDS) as two:
         crew = two.strategy().crew
         submit = crew.submit
         monkeypatch.setattr(crew, "submit", lambda order: (sent.append(order), submit(order)))
-        schedule = Schedule(reads_weights, lambda: kill(pids(two)[2 - victims :]))
+        schedule = Schedule(reads, lambda: kill(pids(two)[2 - victims :]))
         trained = fit(two, [schedule])
         orders = [order for order in sent if order.program is not None]
         # Who knows nothing begins with the values of the driver, or with the first order.
         assert len(orders) == 3 or victims == 2 and len(orders) == 4
     assert_same(trained, scheduled[:2])
-    assert schedule.seen == (scheduled[2] if reads_weights else [])
+    assert schedule.seen == (scheduled[2] if reads else [])
     assert schedule.act is None
+
+
+def test_weights_are_fetched_when_they_are_read(monkeypatch):
+    """By whatever way, and not otherwise; a learning rate is nothing that workers change."""
+    seen, fetched = [], []
+
+    class Look(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_batch_end(self, batch, logs=None):
+            before = len(fetched)
+            seen.append(ways[name](self.model) if batch in (2, 3) else None)
+            seen.append(len(fetched) - before)
+
+        def progress(self, seen_samples, values):
+            raise AssertionError("every batch was asked for")
+
+    def first(model):
+        return K.function([model.input], [model.layers[0].output])([X[:5]])[0].sum()
+
+    ways = {
+        "none": lambda model: 0.0,
+        "rate": lambda model: float(K.get_value(model.optimizer.lr)),
+        "get_weights": lambda model: model.get_weights()[0].sum(),
+        "eval": lambda model: K.eval(K.sum(model.layers[0].kernel)),
+        "function": first,
+        "predict": lambda model: model.predict(X[:5]).sum(),
+    }
+    for name in ways:
+        traces = []
+        for workers in (1, 2):
+            seen.clear()
+            with DataParallel(workers, shards=SHARDS) as crew:
+                ask = crew.strategy().crew.ask
+                monkeypatch.setattr(
+                    crew.strategy().crew,
+                    "ask",
+                    lambda call, patience, ask=ask: (
+                        fetched.append(1) if patience == 60.0 else None,
+                        ask(call, patience),
+                    )[1],
+                )
+                trained = fit(crew, [Look()], epochs=2)
+            traces.append((list(seen), [w.tobytes() for w in state(trained[0])]))
+        assert traces[0] == traces[1], name
+        counts = traces[0][0][1::2]
+        expected = 0 if name in ("none", "rate") else 1
+        assert counts == [0, 0, expected, expected, 0, 0, 0, 0, 0, 0] * 2, name
 
 
 def test_much_that_is_changed_between_steps(monkeypatch):
@@ -383,8 +431,6 @@ def test_backups_go_on_with_other_workers(tmp_path):
         return [BackupAndRestore(tmp_path / folder, save_freq=4), Cut(act)]
 
     class Cut(Callback):
-        reads_weights = False
-
         def __init__(self, act):
             super().__init__()
             self.act = act

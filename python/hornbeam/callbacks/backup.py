@@ -56,8 +56,6 @@ class BackupAndRestore(Callback):
     """
 
     runs_last = True
-    # It fetches them itself when it makes a backup.
-    reads_weights = False
 
     def __init__(
         self, backup_dir: Any, save_freq: str | int = "epoch", delete_checkpoint: bool = True

@@ -32,8 +32,6 @@ class Callback:
         model: the model in training. Setting `model.stop_training` ends it after the epoch.
         validation_data: the user's validation arrays `[x, y, sample_weights]`, or None.
         runs_last: whether its hooks run after those of callbacks that have not set this.
-        reads_weights: whether its hooks look at the weights, which may be far away while they are
-            trained.
         watches_loss: whether `on_batch_end` is wanted for a batch whose loss is not finite, though
             for no other.
 
@@ -43,7 +41,6 @@ class Callback:
 
     validation_data: Any = None
     runs_last = False
-    reads_weights = True
     watches_loss = False
     params: dict[str, Any]
     model: Any
@@ -207,10 +204,6 @@ class CallbackList:
         for callback in self.callbacks:
             if getattr(callback, "watches_loss", False):
                 callback.on_batch_end(batch, logs)
-
-    def needs_weights(self) -> bool:
-        """Tell whether any callback looks at the weights."""
-        return any(getattr(callback, "reads_weights", True) for callback in self.callbacks)
 
     def progress(self, seen: int, values: Mapping[str, Any]) -> None:
         """Report how far the epoch is, instead of the batch hooks.

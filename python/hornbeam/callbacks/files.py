@@ -106,8 +106,6 @@ class ModelCheckpoint(Callback):
 class CSVLogger(Callback):
     """Write the logs of each epoch as a row of a CSV file, the epoch's number first."""
 
-    reads_weights = False
-
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
@@ -164,8 +162,6 @@ def _cell(value: Any) -> Any:
 
 class RemoteMonitor(Callback):
     """Send the logs of each epoch to a web server, as an HTTP POST."""
-
-    reads_weights = False
 
     def __init__(
         self,

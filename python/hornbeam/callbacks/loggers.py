@@ -16,8 +16,6 @@ class BaseLogger(Callback):
     It works only where the loop has not put the epoch's means into `logs` already.
     """
 
-    reads_weights = False
-
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the sums anew."""
         self.seen = 0
@@ -47,8 +45,6 @@ class ProgbarLogger(Callback):
     What is shown is the mean over the epoch so far, weighted by samples, whether the loop reports
     each batch or calls `progress`; the last line shows the values that the history records.
     """
-
-    reads_weights = False
 
     def __init__(self, count_mode: str = "samples") -> None:
         """Choose what the bar counts.
@@ -138,8 +134,6 @@ class History(Callback):
         history: name of a quantity -> its value after each of these epochs. It is found under
             the names of every Keras version, `history['accuracy']` and `history['acc']` alike.
     """
-
-    reads_weights = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -76,7 +76,6 @@ class TerminateOnNaN(Callback):
     The core looks at the loss by itself, so that an epoch is as fast as without this.
     """
 
-    reads_weights = False
     watches_loss = True
 
     @fed_by_loop
@@ -180,8 +179,6 @@ class EarlyStopping(Callback):
 class LearningRateScheduler(Callback):
     """Set the learning rate before each epoch."""
 
-    reads_weights = False
-
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         """Take the schedule.
 
@@ -238,8 +235,6 @@ def _takes_rate(schedule: Callable[..., float]) -> bool:
 
 class ReduceLROnPlateau(Callback):
     """Lower the learning rate when a quantity no longer improves."""
-
-    reads_weights = False
 
     def __init__(
         self,

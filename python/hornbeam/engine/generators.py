@@ -181,8 +181,6 @@ def fit_generator(
             logs, size = _run_epoch(model, source, steps, class_weight, every)
             check = None if validate is None else functools.partial(validate, size)
             logs = loop.finish_epoch(logs, check)
-            if every.needs_weights():
-                get_strategy().fetch()
             position.epoch = epoch + 1
             every.on_epoch_end(epoch, logs)
             if model.stop_training:

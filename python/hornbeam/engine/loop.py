@@ -207,8 +207,6 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
         logs = dict(zip(plan.names, _means(run, position, plan), strict=True))
         if run.steps_done == run.steps or not plan.model.stop_training:
             logs = finish_epoch(logs, plan.validate)
-        if callbacks.needs_weights():
-            strategy.fetch()
         position.epoch, position.batch = epoch + 1, 0
         callbacks.on_epoch_end(epoch, logs)
         if plan.model.stop_training:
@@ -312,8 +310,6 @@ def _run_with_hooks(run: Any, plan: FitPlan, position: FitPosition, callbacks: A
         logs.update(zip(plan.names, last, strict=True))
         position.sums = [s + x * size for s, x in zip(position.sums, last, strict=True)]
         position.batch = batch + 1
-        if callbacks.needs_weights():
-            get_strategy().fetch()
         callbacks.on_batch_end(batch, logs)
         if plan.model.stop_training:
             return

@@ -58,7 +58,6 @@ class Leave(Callback):
     """
 
     runs_last = True
-    reads_weights = False
 
     def __init__(self, departures: Departures | None = None) -> None:
         super().__init__()

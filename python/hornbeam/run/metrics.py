@@ -38,8 +38,6 @@ class Metrics(Callback):
     Outside of Ray it does nothing.
     """
 
-    reads_weights = False
-
     def __init__(self) -> None:
         super().__init__()
         self._now = _Now()

@@ -32,7 +32,6 @@ _PLAIN = (RunError, BackupError, MissingDependencyError, NoClusterError, Workers
 class LatestModel(Callback):
     """Remembers the model that was trained last: it is the run's result."""
 
-    reads_weights = False
     trained: Any = None
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use crate::array::{Array, to_numpy};
 use crate::error;
+use crate::reading;
 use crate::tensor::{PyTensor, PyVariable};
 
 /// A compiled function.
@@ -107,6 +108,7 @@ impl PyFunction {
         arrays: Vec<Bound<'py, PyAny>>,
         training: bool,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        reading::before_read(py, None)?;
         let arrays = self.arguments(&arrays)?;
         let arguments = refs(&arrays);
         let results = py

@@ -11,6 +11,7 @@ mod error;
 mod function;
 mod logging;
 mod ops;
+mod reading;
 mod sharded;
 mod show;
 mod tensor;
@@ -34,6 +35,8 @@ mod _core {
         scan, select, set_scope, shape_of, sigmoid_cross_entropy, slice, softmax,
         softmax_cross_entropy, sparse_softmax_cross_entropy, stop_gradient, transpose, unary,
     };
+    #[pymodule_export]
+    use super::reading::set_read_hook;
     #[pymodule_export]
     use super::sharded::{PyShardedLoop, depends_on, synchronize};
     #[pymodule_export]

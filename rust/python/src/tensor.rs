@@ -13,6 +13,7 @@ use pyo3::types::{PyEllipsis, PyFloat, PySlice, PyTuple};
 use crate::array::{Array, to_numpy};
 use crate::error;
 use crate::ops::{self, node};
+use crate::reading;
 
 /// A symbolic tensor.
 #[pyclass(
@@ -444,8 +445,15 @@ impl PyVariable {
         self.variable.id
     }
 
+    /// A number that is another one once the value has been written.
+    #[getter]
+    fn version(&self) -> u64 {
+        self.variable.version()
+    }
+
     /// A copy of the value.
     fn get_value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        reading::before_read(py, Some(self.variable.id))?;
         let value = py.detach(|| self.variable.get());
         to_numpy(py, value.dtype, &value.shape, &value.bytes)
     }

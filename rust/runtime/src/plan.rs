@@ -45,6 +45,8 @@ pub struct Plan {
     copies: Vec<(ValueId, usize)>,
     /// Of a direct plan, the number of calls after which each result is final.
     final_after: Vec<usize>,
+    /// Which of the variables a run writes.
+    updated: Vec<usize>,
 }
 
 struct Call {
@@ -117,6 +119,9 @@ impl Plan {
                 _ => None,
             })
             .collect::<Result<Vec<_>>>()?;
+        let updated = program.updates.iter();
+        let updated = updated.filter_map(|(id, _)| variables.iter().position(|v| v.id == *id));
+        let updated = updated.collect();
         let nowhere = Raw {
             ptr: std::ptr::null_mut(),
             bytes: 0,
@@ -135,6 +140,7 @@ impl Plan {
             variables,
             copies: layout.copies,
             final_after: Vec::new(),
+            updated,
         };
         for (i, kernel) in kernels.into_iter().enumerate() {
             if let Some(kernel) = kernel {
@@ -325,6 +331,9 @@ impl Plan {
             // copied to (a value that is an updated variable's old one was saved), and the
             // caller holds the lock on variables.
             unsafe { std::ptr::copy(from.ptr, to.storage.as_ptr(), from.bytes) };
+        }
+        for &slot in &self.updated {
+            self.variables[slot].touch();
         }
     }
 

@@ -20,6 +20,7 @@ pub struct Variable {
     /// Sizes of the axes.
     pub shape: Vec<usize>,
     pub(crate) storage: Buffer,
+    version: AtomicU64,
 }
 
 fn registry() -> &'static Mutex<HashMap<VarId, Weak<Variable>>> {
@@ -39,6 +40,7 @@ impl Variable {
             dtype: value.dtype,
             shape: value.shape.clone(),
             storage: Buffer::copy_of(&value.bytes, "a variable")?,
+            version: AtomicU64::new(0),
         });
         let mut registry = registry().lock().unwrap_or_else(PoisonError::into_inner);
         registry.insert(variable.id, Arc::downgrade(&variable));
@@ -70,6 +72,17 @@ impl Variable {
         Node::leaf(Op::Variable(self.id), ty, Some(self.clone()))
     }
 
+    /// A number that is another one once the value has been written.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Notes that the value has been written, under the lock on variables.
+    pub(crate) fn touch(&self) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Release);
+    }
+
     /// A copy of the value.
     pub fn get(&self) -> Literal {
         let _guard = exclusive();
@@ -97,6 +110,7 @@ impl Variable {
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.storage.as_ptr(), bytes.len());
         }
+        self.touch();
         Ok(())
     }
 }
@@ -120,6 +134,7 @@ mod tests {
         v.set(&Literal::from_f64(DType::F32, vec![2], &[3.0, 4.0]).bytes)
             .unwrap();
         assert_eq!(v.get().to_f64(), [3.0, 4.0]);
+        assert_eq!(v.version(), 1);
         assert!(v.set(&[0; 3]).is_err());
         let id = v.id;
         assert!(Variable::by_id(id).is_ok());

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from ... import backend as K
 from ...engine.sharded import ShardedProgram
 from ...engine.strategy import LocalStrategy, Program, Run
 from . import programs
@@ -26,8 +27,9 @@ _MANY = 1000
 class RayStrategy:
     """Runs training steps, evaluation and prediction on a crew of workers.
 
-    The weights live on the workers while they train; `fetch` brings them back. What is
-    changed here, a learning rate for example, reaches the workers with the next order.
+    The weights live on the workers while they train; whoever reads them here, a callback for
+    example, gets the workers'. What is changed here, a learning rate for example, reaches the
+    workers with the next step that the driver lets them run.
 
     Args:
         crew: the workers.
@@ -42,9 +44,14 @@ class RayStrategy:
         self._local = LocalStrategy()
         self._numbers: dict[int, tuple[Program, int]] = {}
         self._variables: dict[int, Any] = {}
+        # Those that training changes.
+        self._moving: set[int] = set()
+        # The version that each variable had here when the workers had its value, and small values.
+        self._versions: dict[int, int] = {}
         self._known: dict[int, np.ndarray] = {}
         self._order = 0
         self._behind = False
+        self._driving = 0
         self._sent: dict[int, tuple[Any, Any]] = {}
         self._keeping = 0
         # Two threads of the driver take turns.
@@ -97,6 +104,7 @@ class RayStrategy:
         """Bring the variables of this process up to date with the workers'."""
         if not self._behind:
             return
+        self._driving = 0
         while True:
             run = self._open
             steps = run.own_steps if run is not None and run.stands() else None
@@ -106,12 +114,10 @@ class RayStrategy:
             except StateLostError:
                 if self._latest is not None:
                     self._latest.replay()
-        self._behind = False
+        self._set_behind(False)
         for number, value in values.items():
             if number in self._variables:
-                if not _same(value, self._known.get(number)):
-                    self._variables[number].set_value(np.array(value))
-                self._known[number] = np.array(value)
+                self._take_value(number, value)
         if self._open is not None:
             self._open.note_values()
 
@@ -123,7 +129,8 @@ class RayStrategy:
             try:
                 yield
             except WorkersLostError:
-                self._behind, self._open = False, None
+                self._open = None
+                self._set_behind(False)
                 raise
             finally:
                 self._keeping -= 1
@@ -160,6 +167,7 @@ class RayStrategy:
             sent, variables = programs.pack(program)
             for number, variable in variables.items():
                 self._variables.setdefault(number, variable)
+            self._moving.update(n for layout in sent.layouts.values() for n in layout.updated)
             self._numbers[key] = (program, len(self._numbers))
             self.crew.load(self._numbers[key][1], sent)
         return self._numbers[key][1]
@@ -175,7 +183,10 @@ class RayStrategy:
         # What the workers begin with is kept here, should all of them be lost.
         self.fetch()
         changed = {**self.take_changes()[0], **(instead or {})}
-        self._known.update(instead or {})
+        for number, value in (instead or {}).items():
+            # What is here is still to be told.
+            self._known[number] = value
+            self._versions.pop(number, None)
         values = ray.put(changed) if changed else None
         complete = len(changed) == len(self._variables)
         self._order += 1
@@ -185,7 +196,9 @@ class RayStrategy:
     def forget(self) -> None:
         """Take the workers for ignorant: the next order gives them all values."""
         self._known.clear()
-        self._behind, self._open = False, None
+        self._versions.clear()
+        self._open = None
+        self._set_behind(False)
 
     def settle(self) -> int:
         """Make the workers' weights those of this process; return the order that does."""
@@ -199,25 +212,63 @@ class RayStrategy:
 
     def changes(self) -> dict[int, np.ndarray]:
         """Return the values of variables here that the workers have not been told of."""
-        values = {number: variable.get_value() for number, variable in self._variables.items()}
+        driving, self._driving = self._driving, 0
+        written = [n for n, v in self._variables.items() if v.version != self._versions.get(n)]
+        values = {number: self._variables[number].get_value() for number in written}
+        self._driving = driving
         return {n: x for n, x in values.items() if not _same(x, self._known.get(n))}
 
     def take_changes(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """Return `changes()`, which the workers are told of now, and what they knew instead."""
         changed = self.changes()
         known = {n: self._known[n] for n in changed if n in self._known}
-        self._known.update(changed)
+        for number, value in changed.items():
+            self._versions[number] = self._variables[number].version
+            self._remember(number, value)
         return changed, known
+
+    def _take_value(self, number: int, value: np.ndarray) -> None:
+        """Give a variable here the workers' value, unless another one is still to be told them."""
+        variable = self._variables[number]
+        if variable.version == self._versions.get(number):
+            if not _same(value, self._known.get(number)):
+                variable.set_value(np.array(value))
+            self._versions[number] = variable.version
+        self._remember(number, value)
+
+    def _remember(self, number: int, value: np.ndarray) -> None:
+        if value.nbytes <= _FEW_BYTES:
+            self._known[number] = np.array(value)
+
+    def _set_behind(self, behind: bool) -> None:
+        """Note whether the workers' weights are newer than those here."""
+        self._behind, self._driving = behind, threading.get_ident() if behind else 0
+        K.set_read_hook(self._before_read if behind else None)
+
+    def _before_read(self, number: int | None) -> None:
+        """Fetch the weights for a callback that is about to read some.
+
+        Other threads than the one that trains, those that make batches for example, find what was
+        fetched last.
+        """
+        if threading.get_ident() != self._driving or not (number is None or number in self._moving):
+            return
+        if self._open is None:
+            self.fetch()
+        else:
+            self._driving = 0
+            self._open.hold()
 
     def begun(self, run: TrainingRun) -> None:
         """Remember that the workers are at a pass, and their weights ahead of those here."""
-        self._behind, self._open, self._latest = True, run, run
+        self._open = self._latest = run
+        self._set_behind(True)
 
     def close_open(self) -> None:
-        """End a pass of which not all steps were wanted."""
+        """End the order of a pass of which not all steps have run."""
         run, self._open = self._open, None
         if run is not None:
-            run.close()
+            run.pause()
 
     def send(self, x: Any) -> Any:
         """Return what workers open an array by; during `fit` each array is sent once."""
@@ -362,13 +413,20 @@ class TrainingRun:
 
     def hold(self) -> None:
         """Stand still between two steps, with the weights here; `run` goes on with the rest."""
-        has_ended = self._now.finished and self.steps_done == self.steps
-        if self._number and not has_ended and not self.stands():
-            self._split()
+        if not self.stands():
+            self.pause()
         self._strategy.fetch()
+
+    def pause(self) -> None:
+        """Let the workers be free for something else; `run` goes on with the rest."""
+        if self._number and not (self._now.finished and self.steps_done == self.steps):
+            self._split()
 
     def _split(self) -> None:
         """Let the rest of the pass be another order."""
+        self.close()
+        # Should all workers be lost before that, this order is repeated, and then closed again.
+        self._strategy.fetch()
         self.close()
         self._sums_before = [mean * self.samples_done for mean in self.means()]
         self._steps_before, self._samples_before = self.steps_done, self.samples_done
