@@ -23,6 +23,7 @@ from hornbeam.utils.io_utils import HDF5Matrix
 
 ray = pytest.importorskip("ray")
 strategy = pytest.importorskip("hornbeam.distribution.ray.strategy")
+StateLostError = strategy.StateLostError
 pytestmark = [
     pytest.mark.slow,
     # Ray leaves sockets and files to the interpreter's end.
@@ -216,6 +217,37 @@ def test_loss_of_a_worker_between_exchanges_does_not_show():
         assert_same(long_fit(crew, [act]), expected)
         assert act.act is None
         assert sum(len(event["lost"]) for event in crew.generations()) == 1
+
+
+def test_a_pass_is_repeated_in_its_own_order_of_samples(monkeypatch):
+    """Though the loss of all workers shows when the next epoch's order has been drawn already."""
+
+    def train(distribution, callbacks=()):
+        # No validation, before which weights would be fetched.
+        model, settings = build(), {"batch_size": 30, "epochs": 3, "verbose": 0}
+        return model, model.fit(
+            X, Y, callbacks=list(callbacks), distribution=distribution, **settings
+        )
+
+    with DataParallel(1, shards=SHARDS) as one:
+        undisturbed = train(one)
+    lost = []
+    with DataParallel(2, shards=SHARDS) as two:
+        crew = two.strategy().crew
+        ask = crew.ask
+
+        def ask_once_in_vain(call, patience):
+            if patience == 60.0 and not lost:
+                lost.append(patience)
+                raise StateLostError
+            return ask(call, patience)
+
+        def fail(epoch, logs):
+            if epoch == 1:
+                monkeypatch.setattr(crew, "ask", ask_once_in_vain)
+
+        assert_same(train(two, [LambdaCallback(on_epoch_begin=fail)]), undisturbed)
+    assert lost
 
 
 def test_elastic_training_shrinks_and_grows(long_undisturbed):

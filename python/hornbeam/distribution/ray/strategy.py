@@ -306,7 +306,9 @@ class TrainingRun:
         self._program = program
         self._arrays = arrays
         self._batch_size = batch_size
-        self._samples = order
+        # The caller shuffles its array in place for the next epoch, when this one may have to be
+        # repeated.
+        self._samples = None if order is None else np.array(order)
         self._count = len(arrays[0]) if order is None else len(order)
         self._first_step = program.function.core.step
         self._number = 0
@@ -408,7 +410,7 @@ class TrainingRun:
         """Return a reference to the order of the samples that are left, None for their own."""
         if self._samples is None and not self._steps_before:
             return None
-        samples = np.arange(self._count) if self._samples is None else np.array(self._samples)
+        samples = np.arange(self._count) if self._samples is None else self._samples
         return ray.put(samples[self._steps_before * self._batch_size :])
 
     def hold(self) -> None:
