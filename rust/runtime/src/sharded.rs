@@ -521,9 +521,11 @@ impl ShardedEpoch {
     fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<Started> {
         let (feed, segments) = (&mut self.feed, &self.payload.segments);
         let function = &self.functions.gradient;
-        let overlaps = self.payload.lengths.len() > 1 && self.reducer.overlaps();
+        let synchronized = function.is_synchronized();
+        // What is exchanged in the midst of the plan would wait in line behind the buckets.
+        let overlaps = self.payload.lengths.len() > 1 && !synchronized && self.reducer.overlaps();
         let exchange = batch.exchange(&mut *self.reducer);
-        let others = function.is_synchronized().then_some(&exchange);
+        let others = synchronized.then_some(&exchange);
         if self.at_once
             && let Some(whole) = batch.whole()
         {
