@@ -1,6 +1,6 @@
 //! A process' own shards in turns, each as far as it comes without what other shards have.
 
-use super::{Batch, Feed, Read, number, read_results};
+use super::feed::{Batch, Feed, Read, number, read_results};
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::error::Result;

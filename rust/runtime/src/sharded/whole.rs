@@ -4,7 +4,7 @@
 use hornbeam_graph::Widening;
 use hornbeam_graph::op::ShardSum;
 
-use super::{Batch, Feed, Read, floats, number};
+use super::feed::{Batch, Feed, Read, floats, number};
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::error::Result;
