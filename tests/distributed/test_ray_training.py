@@ -23,7 +23,7 @@ from hornbeam.utils.io_utils import HDF5Matrix
 
 ray = pytest.importorskip("ray")
 strategy = pytest.importorskip("hornbeam.distribution.ray.strategy")
-StateLostError = strategy.StateLostError
+StateLostError, WorkersLostError = strategy.StateLostError, strategy.WorkersLostError
 pytestmark = [
     pytest.mark.slow,
     # Ray leaves sockets and files to the interpreter's end.
@@ -388,6 +388,29 @@ def test_weights_are_fetched_when_they_are_read(monkeypatch):
         counts = traces[0][0][1::2]
         expected = 0 if name in ("none", "rate") else 1
         assert counts == [0, 0, expected, expected, 0, 0, 0, 0, 0, 0] * 2, name
+
+
+def test_weights_can_be_read_when_no_workers_are_left(monkeypatch):
+    """They are those that were fetched last, and the error comes once."""
+    seen = []
+
+    def lose_all(*_):
+        raise WorkersLostError("they are gone")
+
+    class Look(Callback):
+        def on_batch_end(self, batch, logs=None):
+            if batch == 3:
+                seen.append(self.model.get_weights())
+            elif batch == 5:
+                monkeypatch.setattr(two.strategy().crew, "ask", lose_all)
+                self.model.get_weights()
+
+    model = build()
+    with DataParallel(2, shards=SHARDS) as two:
+        with pytest.raises(WorkersLostError, match="they are gone"):
+            model.fit(X, Y, batch_size=30, verbose=0, callbacks=[Look()], distribution=two)
+        assert all(map(np.array_equal, model.get_weights(), seen[0]))
+        assert np.isfinite(K.eval(K.sum(model.layers[0].kernel)))
 
 
 def test_much_that_is_changed_between_steps(monkeypatch):

@@ -77,7 +77,7 @@ class RayStrategy:
 
     def step(self, program: Program, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Run one batch; return all outputs."""
-        with self._turn:
+        with self._turn, self._unless_lost():
             return self._step(program, arrays)
 
     def _step(self, program: Program, arrays: Sequence[np.ndarray]) -> list[Any]:
@@ -124,20 +124,27 @@ class RayStrategy:
     @contextlib.contextmanager
     def fitting(self) -> Any:
         """Inside the block, arrays are sent once, and weights stay on the workers."""
-        with self._turn:
+        with self._turn, self._unless_lost():
             self._keeping += 1
             try:
-                yield
-            except WorkersLostError:
-                self._open = None
-                self._set_behind(False)
-                raise
+                with self._unless_lost():
+                    yield
             finally:
                 self._keeping -= 1
                 if not self._keeping:
                     self._sent.clear()
                     self.close_open()
                     self.fetch()
+
+    @contextlib.contextmanager
+    def _unless_lost(self) -> Any:
+        """Once no workers are left, what was fetched last is what there is."""
+        try:
+            yield
+        except WorkersLostError:
+            self._open = None
+            self._set_behind(False)
+            raise
 
     @property
     def alarm(self) -> str | None:
@@ -253,11 +260,12 @@ class RayStrategy:
         """
         if threading.get_ident() != self._driving or not (number is None or number in self._moving):
             return
-        if self._open is None:
-            self.fetch()
-        else:
-            self._driving = 0
-            self._open.hold()
+        with self._unless_lost():
+            if self._open is None:
+                self.fetch()
+            else:
+                self._driving = 0
+                self._open.hold()
 
     def begun(self, run: TrainingRun) -> None:
         """Remember that the workers are at a pass, and their weights ahead of those here."""
