@@ -212,14 +212,17 @@ impl Drop for Watched {
 
 #[test]
 fn memory_of_a_failed_bucket_is_dropped_with_it() {
+    let is_started = std::sync::Barrier::new(2);
     on_group(2, |group| {
         let (sender, dropped) = std::sync::mpsc::channel();
         let watched = Watched(vec![1.0; 300_000], sender);
         if group.rank() == 1 {
-            // Gone before it has started its part.
+            // It leaves without having started its part.
+            is_started.wait();
             return;
         }
         let handle = group.start_all_reduce_of(0, Box::new(watched)).unwrap();
+        is_started.wait();
         assert!(group.wait_memory(handle).is_err());
         dropped.try_recv().unwrap();
     });
