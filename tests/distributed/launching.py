@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,24 @@ class Job:
                 if dialer == rank:
                     members[dialed] = (link.address, *members[dialed][1:])
             worker.say(rank=rank, generation=self.generation, members=members)
+
+    def kill_at_random(self, workers, random):
+        """Train on some workers, of which all but one are killed from outside, one a generation.
+
+        Returns:
+            What those that came to the end say of it.
+        """
+        alive, results = [self.launch() for _ in range(workers)], []
+        while alive:
+            self.form(alive)
+            if len(alive) > 1:
+                time.sleep(random.uniform(0.0, 0.15))
+                alive.pop(random.randint(len(alive))).process.kill()
+            said = [(worker, worker.hear()) for worker in alive]
+            # Some may have ended before others noticed a death in the very last exchange.
+            results += [message for _, message in said if "weights" in message]
+            alive = [worker for worker, message in said if "failed" in message]
+        return results
 
 
 def finish(workers):

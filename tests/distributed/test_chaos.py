@@ -1,19 +1,13 @@
 """A short run of chaos; `python tests/distributed/chaos.py --events 40` is a longer one."""
 
 import pytest
+from distributed.marks import ON_RAY
 
 ray = pytest.importorskip("ray")
 
 from distributed import chaos, scenario  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 
 def test_chaos_does_not_show(monkeypatch):

@@ -1,6 +1,7 @@
 """A cluster that grows and shrinks while it trains: the bits of one worker."""
 
 import pytest
+from distributed.marks import ON_RAY
 
 ray = pytest.importorskip("ray")
 
@@ -9,14 +10,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from hornbeam.distribution import DataParallel  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 
 def test_one_worker_becomes_three_and_then_two():

@@ -2,16 +2,10 @@
 
 import numpy as np
 import pytest
+from distributed.marks import ON_RAY
 
 ray = pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 WORKERS = 3
 

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from distributed.marks import ON_RAY
 
 ray = pytest.importorskip("ray")
 
@@ -18,14 +19,7 @@ from distributed.scenario import SHARDS, Members, Script, assert_same, fit, send
 
 from hornbeam.distribution import DataParallel  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 
 @pytest.fixture(scope="module")

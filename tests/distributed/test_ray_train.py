@@ -6,20 +6,13 @@ import os
 
 import numpy as np
 import pytest
+from distributed.marks import ON_RAY
 
 from hornbeam.distribution import default_shards
 
 ray = pytest.importorskip("ray")
 train = pytest.importorskip("ray.train")
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = [*ON_RAY, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 ROWS = np.random.RandomState(0).randn(200, 6).astype("float32")
 TARGETS = (ROWS[:, :2] * 0.5 + 0.1).astype("float32")

@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from distributed.marks import ON_RAY
 
 import hornbeam.backend as K
 from hornbeam.callbacks import (
@@ -23,15 +24,10 @@ from hornbeam.utils.io_utils import HDF5Matrix
 
 ray = pytest.importorskip("ray")
 strategy = pytest.importorskip("hornbeam.distribution.ray.strategy")
+from distributed.scenario import assert_same, state  # noqa: E402
+
 StateLostError, WorkersLostError = strategy.StateLostError, strategy.WorkersLostError
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 SHARDS = 4
 X = np.random.RandomState(0).randn(400, 12).astype("float32")
@@ -91,15 +87,6 @@ def fit(distribution, callbacks=(), epochs=3, **keywords):
         **keywords,
     )
     return model, history
-
-
-def state(model):
-    return [*model.get_weights(), *model.optimizer.get_weights()]
-
-
-def assert_same(a, b):
-    assert all(np.array_equal(x, y) for x, y in zip(state(a[0]), state(b[0]), strict=True))
-    assert a[1].history == b[1].history
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from distributed.marks import ON_RAY
 
 from hornbeam.callbacks import EarlyStopping, ReduceLROnPlateau
 from hornbeam.distribution import DataParallel, RayData, set_distribution
@@ -19,14 +20,7 @@ from hornbeam.models import Sequential
 from hornbeam.utils import Sequence
 
 ray = pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.slow,
-    # Ray leaves sockets and files to the interpreter's end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 X = np.random.RandomState(0).randn(120, 5).astype("float32")
 Y = (X[:, :1] - 0.5 * X[:, 1:2]).astype("float32")

@@ -1,7 +1,5 @@
 """Training on several workers, each a process: the same bits, whatever happens to the workers."""
 
-import time
-
 import numpy as np
 import pytest
 from distributed.cases import CASES
@@ -115,19 +113,8 @@ def test_a_killed_worker_does_not_show(case, die_at, tmp_path):
 def test_unplanned_deaths_do_not_show(seed, tmp_path):
     """Workers are killed from outside at any moment: in a step, a validation, between epochs."""
     expected, _ = train(tmp_path, "mlp", 1, epochs=300)
-    random = np.random.RandomState(seed)
     with Job(tmp_path, "mlp", SHARDS, epochs=300) as job:
-        alive = [job.launch() for _ in range(4)]
-        results = []
-        while alive:
-            job.form(alive)
-            if len(alive) > 1:
-                time.sleep(random.uniform(0.0, 0.15))
-                alive.pop(random.randint(len(alive))).process.kill()
-            said = [(worker, worker.hear()) for worker in alive]
-            # Some may have ended before others noticed a death in the very last exchange.
-            results += [message for _, message in said if "weights" in message]
-            alive = [worker for worker, message in said if "failed" in message]
+        results = job.kill_at_random(4, np.random.RandomState(seed))
         assert results and all(result == expected for result in results)
 
 

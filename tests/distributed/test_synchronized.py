@@ -1,7 +1,5 @@
 """Batch normalisation with the statistics of the whole batch, on several workers in processes."""
 
-import time
-
 import numpy as np
 import pytest
 from distributed.cases import STATISTICS
@@ -78,16 +76,6 @@ def test_unplanned_deaths_do_not_show(seed, tmp_path):
     """Workers are killed from outside at any moment, in most cases between exchanges."""
     options = {"epochs": 150, "synchronized": True}
     expected, _ = train(tmp_path, "statistics", 1, **options)
-    random = np.random.RandomState(seed)
     with Job(tmp_path, "statistics", SHARDS, **options) as job:
-        alive = [job.launch() for _ in range(4)]
-        results = []
-        while alive:
-            job.form(alive)
-            if len(alive) > 1:
-                time.sleep(random.uniform(0.0, 0.15))
-                alive.pop(random.randint(len(alive))).process.kill()
-            said = [(worker, worker.hear()) for worker in alive]
-            results += [message for _, message in said if "weights" in message]
-            alive = [worker for worker, message in said if "failed" in message]
+        results = job.kill_at_random(4, np.random.RandomState(seed))
         assert results and all(result == expected for result in results)
