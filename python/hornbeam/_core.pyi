@@ -315,6 +315,14 @@ class Loop:
     def samples_done(self) -> int: ...
     def means(self) -> list[float]: ...
     def last(self) -> list[float]: ...
+    def sums(self) -> list[float]:
+        """Each output's sum over the batches so far, each counted with its samples."""
+
+    def resume(
+        self, steps_done: int, sums: Sequence[float], last: Sequence[float] | None = None
+    ) -> None:
+        """Puts the loop before a step, with the sums over those before it and the last results."""
+
     def collected(self) -> list[NDArray[Any]]: ...
 
 @final
@@ -465,12 +473,16 @@ class ShardedLoop:
 
     def means(self) -> list[float]: ...
     def last(self) -> list[float]: ...
-    def sums(self) -> list[float]: ...
+    def sums(self) -> list[float]:
+        """Each scalar's sum over the samples so far."""
+
     def times(self) -> dict[str, float]:
         """Seconds that steps took here: `gradient`, `reduce` (waiting included) and `apply`."""
 
-    def resume(self, steps_done: int, sums: Sequence[float]) -> None:
-        """Puts the loop where another process' is."""
+    def resume(
+        self, steps_done: int, sums: Sequence[float], last: Sequence[float] | None = None
+    ) -> None:
+        """Puts the loop before a step, with the sums over those before it and the last results."""
 
     def averages(self) -> NDArray[np.float32] | None:
         """What the latest step applied."""

@@ -286,7 +286,7 @@ class Schedule(Callback):
     def __init__(self, reads, act=None):
         super().__init__()
         self.reads, self.act = reads, act
-        self.epoch, self.seen = 0, []
+        self.epoch, self.seen, self.losses = 0, [], []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -295,6 +295,7 @@ class Schedule(Callback):
         self.model.optimizer.lr = 0.02 / (1 + batch + 10 * self.epoch)
 
     def on_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
         if self.reads:
             self.seen.append(float(np.abs(self.model.get_weights()[0]).sum()))
         if self.act is not None and (self.epoch, batch) == (1, 6):
@@ -306,7 +307,7 @@ class Schedule(Callback):
 def scheduled(cluster):
     with DataParallel(1, shards=SHARDS) as one:
         schedule = Schedule(True)
-        return *fit(one, [schedule]), schedule.seen
+        return *fit(one, [schedule]), schedule
 
 
 @pytest.mark.parametrize("reads", [False, True])
@@ -324,7 +325,8 @@ def test_a_learning_rate_for_each_batch(scheduled, victims, reads, monkeypatch):
         # Who knows nothing begins with the values of the driver, or with the first order.
         assert len(orders) == 3 or victims == 2 and len(orders) == 4
     assert_same(trained, scheduled[:2])
-    assert schedule.seen == (scheduled[2] if reads else [])
+    assert schedule.losses == scheduled[2].losses
+    assert schedule.seen == (scheduled[2].seen if reads else [])
     assert schedule.act is None
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -418,6 +419,31 @@ def test_one_model_in_several_threads_stays_whole():
             assert np.isfinite(one.result().history["loss"]).all()
     assert before()[0] == steps
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_each_of_several_runs_at_once_returns_its_own_history():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = classifier()
+    first, second = threading.Event(), threading.Event()
+
+    class Meet(keras.callbacks.Callback):
+        def __init__(self, mine, other):
+            super().__init__()
+            self.mine, self.other = mine, other
+
+        def on_train_begin(self, logs=None):
+            self.mine.set()
+            assert self.other.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        pairs = [(2, Meet(first, second)), (3, Meet(second, first))]
+        runs = [
+            (epochs, pool.submit(model.fit, X, Y, epochs=epochs, verbose=0, callbacks=[meet]))
+            for epochs, meet in pairs
+        ]
+        for epochs, run in runs:
+            assert len(run.result().history["loss"]) == epochs
 
 
 def test_threads_may_predict_at_once():

@@ -128,6 +128,19 @@ class LazyRun:
         """Return each scalar of the latest batch."""
         return list(self._last)
 
+    def sums(self) -> list[float]:
+        """Return each scalar's sum over the samples so far."""
+        return list(self._sums)
+
+    def resume(
+        self, steps_done: int, sums: Sequence[float], last: Sequence[float] | None = None
+    ) -> None:
+        """Stand before a step, with the sums over those before it and the scalars of the last."""
+        self.steps_done = steps_done
+        self.samples_done = min(steps_done * self.batch_size, len(self.order))
+        self._sums = list(sums)
+        self._last = [float("nan")] * len(self._sums) if last is None else list(last)
+
     def collected(self) -> list[np.ndarray]:
         """Return the outputs that were kept, one array for each."""
         return [np.concatenate(parts) for parts in self._kept.values()]

@@ -140,6 +140,16 @@ class TrainingPass:
         """Return each scalar of the latest batch."""
         return self._loop.last()
 
+    def sums(self) -> list[float]:
+        """Return each scalar's sum over the samples so far, of all workers."""
+        return self._loop.sums()
+
+    def resume(
+        self, steps_done: int, sums: Sequence[float], last: Sequence[float] | None = None
+    ) -> None:
+        """Stand before a step, with the sums over those before it and the scalars of the last."""
+        self._loop.resume(steps_done, sums, last)
+
     def collected(self) -> list[np.ndarray]:
         """Return nothing: training keeps no outputs."""
         return []
@@ -157,7 +167,8 @@ class TrainingPass:
         order = self._order if self._order is not None else np.zeros(0, dtype=np.int64)
         return {
             "steps_done": np.asarray(self._loop.steps_done),
-            "sums": np.asarray(self._loop.sums()),
+            "sums": np.asarray(self.sums()),
+            "last": np.asarray(self.last()),
             "order": order,
         }
 
@@ -173,7 +184,7 @@ class TrainingPass:
 
     def resume_at(self, handed: dict[str, np.ndarray]) -> None:
         """Stand at the step where another member's same pass does."""
-        self._loop.resume(int(handed["steps_done"]), list(handed["sums"]))
+        self.resume(int(handed["steps_done"]), list(handed["sums"]), list(handed["last"]))
 
 
 def _unwritten(like: Any, rows: int, dtype: str) -> np.ndarray:

@@ -170,7 +170,7 @@ def fit_generator(
             "do_validation": validate is not None,
             "metrics": names + ([f"val_{n}" for n in names] if validate else []),
         }
-        every = loop.prepare_callbacks(model, callbacks, verbose, params, "steps", kept)
+        every, history = loop.prepare_callbacks(model, callbacks, verbose, params, "steps", kept)
         program = model._make_train_function()
         position = loop.FitPosition(schedule.initial_epoch, program, list(every))
         every.set_position(position)
@@ -187,7 +187,7 @@ def fit_generator(
                 break
         get_strategy().fetch()
         every.on_train_end()
-    return model.history
+    return history
 
 
 def _run_epoch(

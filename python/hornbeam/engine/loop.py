@@ -77,8 +77,7 @@ class FitPosition:
         program: the training step.
         callbacks: all callbacks of the run.
         stopped: whether training ends before its last epoch.
-        run: the pass that is under way, over the samples that were left as it began.
-        before: `batch` and `sums` as it began.
+        run: the pass that is under way.
     """
 
     epoch: int
@@ -90,19 +89,10 @@ class FitPosition:
     batch_size: int | None = None
     stopped: bool = False
     run: Any = None
-    before: tuple[int, list[float]] = (0, [])
-
-    def begin(self, run: Any) -> None:
-        """Note that a pass over the samples that are left begins."""
-        self.run, self.before = run, (self.batch, self.sums)
 
     def follow(self) -> None:
         """Take over how far the pass has come."""
-        batch, sums = self.before
-        done, samples = self.run.steps_done, self.run.samples_done
-        if done:
-            sums = [s + m * samples for s, m in zip(sums, self.run.means(), strict=True)]
-        self.batch, self.sums = batch + done, sums
+        self.batch, self.sums = self.run.steps_done, self.run.sums()
 
 
 _added: list[Callable[[], Sequence[Any]]] = []
@@ -129,8 +119,8 @@ def prepare_callbacks(
     params: dict[str, Any],
     count_mode: str,
     validation_data: Any,
-) -> Any:
-    """Return the list of callbacks of a run, with the history and the progress bar.
+) -> tuple[Any, Any]:
+    """Return the callbacks of a run, the history and the progress bar among them, and the history.
 
     Args:
         model: the model in training; its `history` is set.
@@ -143,11 +133,12 @@ def prepare_callbacks(
     from ..callbacks import BaseLogger, CallbackList, History, ProgbarLogger
 
     given = _given_callbacks(callbacks)
-    model.history = History()
+    # Of several runs at once, in threads, each has its own.
+    history = model.history = History()
     for make in _added:
         given += make()
     shown = [ProgbarLogger(count_mode)] if verbose else []
-    every = [BaseLogger(), *given, *shown, model.history]
+    every = [BaseLogger(), *given, *shown, history]
     result = CallbackList(sorted(every, key=lambda c: getattr(c, "runs_last", False)))
     for callback in result:
         callback.validation_data = validation_data
@@ -156,7 +147,7 @@ def prepare_callbacks(
         params = {**params, "verbose": 0}
     result.set_params(params)
     model.stop_training = False
-    return result
+    return result, history
 
 
 def shows_progress() -> bool:
@@ -198,13 +189,12 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
             position.order = _shuffled(position.order, plan)
             position.sums = [0.0] * len(plan.names)
         run = _start(strategy, plan, position)
-        position.begin(run)
         watched = callbacks.watches_loss()
         if every_batch or (watched and not hasattr(run, "watch")):
             _run_with_hooks(run, plan, position, callbacks)
         else:
             _run_at_once(run, plan, position, callbacks, watched)
-        logs = dict(zip(plan.names, _means(run, position, plan), strict=True))
+        logs = dict(zip(plan.names, run.means(), strict=True))
         if run.steps_done == run.steps or not plan.model.stop_training:
             logs = finish_epoch(logs, plan.validate)
         position.epoch, position.batch = epoch + 1, 0
@@ -216,20 +206,13 @@ def fit_loop(plan: FitPlan, callbacks: Any) -> None:
 
 
 def _start(strategy: Strategy, plan: FitPlan, position: FitPosition) -> Any:
-    """Prepare the pass over an epoch's samples that have not been visited."""
-    order = position.order
+    """Prepare the pass over an epoch's samples, of which the first batches may have run before."""
+    data = plan.data
+    run: Any = strategy.start(plan.program, data.arrays, plan.batch_size, position.order)
     if position.batch:
-        order = np.arange(plan.data.samples) if order is None else order
-        order = order[position.batch * plan.batch_size :]
-    return strategy.start(plan.program, plan.data.arrays, plan.batch_size, order)
-
-
-def _means(run: Any, position: FitPosition, plan: FitPlan) -> list[float]:
-    """Return the means of an epoch's scalars, of which the first batches may have run before."""
-    samples = min(position.batch * plan.batch_size, plan.data.samples) - run.samples_done
-    if samples <= 0:
-        return run.means()
-    return [total / (samples + run.samples_done) for total in position.sums]
+        run.resume(position.batch, position.sums)
+    position.run = run
+    return run
 
 
 def finish_epoch(
@@ -286,8 +269,8 @@ def _run_at_once(
                 return
         if run.steps_done == run.steps:
             return
-        means = dict(zip(plan.names, _means(run, position, plan), strict=True))
-        callbacks.progress(position.batch * plan.batch_size, means)
+        means = dict(zip(plan.names, run.means(), strict=True))
+        callbacks.progress(run.samples_done, means)
 
 
 def _report_bad_loss(plan: FitPlan, position: FitPosition, callbacks: Any) -> None:
@@ -306,10 +289,8 @@ def _run_with_hooks(run: Any, plan: FitPlan, position: FitPosition, callbacks: A
         logs: dict[str, Any] = {"batch": batch, "size": size}
         callbacks.on_batch_begin(batch, logs)
         run.run(max_steps=1)
-        last = run.last()
-        logs.update(zip(plan.names, last, strict=True))
-        position.sums = [s + x * size for s, x in zip(position.sums, last, strict=True)]
-        position.batch = batch + 1
+        logs.update(zip(plan.names, run.last(), strict=True))
+        position.follow()
         callbacks.on_batch_end(batch, logs)
         if plan.model.stop_training:
             return

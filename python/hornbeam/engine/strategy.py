@@ -44,7 +44,9 @@ class Run(Protocol):
     """One pass over data; the core's `Loop` is one.
 
     It may have `watch(index)` as well, after which `run` ends behind a step whose scalar `index` is
-    not finite; a pass that has not is run step by step where that matters.
+    not finite; a pass that has not is run step by step where that matters. A pass of training has
+    `sums()`, each scalar's sum over the samples so far, and `resume(steps_done, sums)`, which puts
+    it before a step with the sums over those before.
     """
 
     @property

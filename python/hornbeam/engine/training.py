@@ -174,12 +174,12 @@ class Model(CompiledModel):
             "do_validation": validate is not None,
             "metrics": names + ([f"val_{n}" for n in names] if validate else []),
         }
-        every = loop.prepare_callbacks(self, callbacks, verbose, params, "samples", kept)
+        every, history = loop.prepare_callbacks(self, callbacks, verbose, params, "samples", kept)
         plan = FitPlan(
             self, program, data, names, batch_size, epochs, initial_epoch, shuffle, validate
         )
         loop.fit_loop(plan, every)
-        return self.history
+        return history
 
     def _fit_keywords(
         self, epochs: int, kwargs: dict[str, Any], stream: bool

@@ -296,6 +296,23 @@ impl PyLoop {
         py.detach(|| self.with(|e| e.last().to_vec()))
     }
 
+    fn sums(&self, py: Python<'_>) -> Vec<f64> {
+        py.detach(|| self.with(|e| e.sums().to_vec()))
+    }
+
+    /// Puts the loop before a step, with the sums over those before it and the results of the last.
+    #[pyo3(signature = (steps_done, sums, last = None))]
+    fn resume(
+        &self,
+        py: Python<'_>,
+        steps_done: usize,
+        sums: Vec<f64>,
+        last: Option<Vec<f64>>,
+    ) -> PyResult<()> {
+        py.detach(|| self.with(|e| e.resume(steps_done, &sums, last.as_deref())))
+            .map_err(error::runtime)
+    }
+
     /// The collected outputs.
     fn collected<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let guard = py.detach(|| self.with(|e| e.collected().to_vec()));

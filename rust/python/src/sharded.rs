@@ -313,9 +313,16 @@ impl PyShardedLoop {
         ])
     }
 
-    /// Puts the loop where another process' is.
-    fn resume(&self, py: Python<'_>, steps_done: usize, sums: Vec<f64>) -> PyResult<()> {
-        self.with(py, |e| e.resume(steps_done, sums))
+    /// Puts the loop before a step, with the sums over those before it and the results of the last.
+    #[pyo3(signature = (steps_done, sums, last = None))]
+    fn resume(
+        &self,
+        py: Python<'_>,
+        steps_done: usize,
+        sums: Vec<f64>,
+        last: Option<Vec<f64>>,
+    ) -> PyResult<()> {
+        self.with(py, |e| e.resume(steps_done, &sums, last.as_deref()))
             .map_err(error::runtime)
     }
 

@@ -178,6 +178,23 @@ impl Epoch {
         &self.last
     }
 
+    /// For each output, the sum over the batches so far, each counted with its size.
+    pub fn sums(&self) -> &[f64] {
+        &self.sums
+    }
+
+    /// Puts the epoch before a step, with the sums over the steps that lie before it and the results
+    /// of the last of them (NaN where they are not known).
+    ///
+    /// # Errors
+    /// When there are not so many steps or outputs.
+    pub fn resume(&mut self, steps_done: usize, sums: &[f64], last: Option<&[f64]>) -> Result<()> {
+        check_resume(steps_done, self.steps(), self.sums.len(), sums, last)?;
+        self.steps_done = steps_done;
+        resume_scalars(&mut self.sums, &mut self.last, sums, last);
+        Ok(())
+    }
+
     /// The outputs collected so far.
     pub fn collected(&self) -> &[Collected] {
         &self.collected
@@ -227,6 +244,39 @@ impl Epoch {
             stage.gather(array, self.order.as_deref(), first, rows, room)?;
         }
         Ok(())
+    }
+}
+
+/// Checks that a pass of `steps` steps with `count` results can stand before step `steps_done`.
+pub(crate) fn check_resume(
+    steps_done: usize,
+    steps: usize,
+    count: usize,
+    sums: &[f64],
+    last: Option<&[f64]>,
+) -> Result<()> {
+    let found = last.map_or(count, <[f64]>::len);
+    if steps_done > steps || sums.len() != count || found != count {
+        return Err(RuntimeError::Argument(format!(
+            "cannot resume at step {steps_done} of {steps} with {} sums and {found} results, \
+             there are {count}",
+            sums.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Takes over the sums and the latest results of the steps before the one that is next.
+pub(crate) fn resume_scalars(
+    own_sums: &mut [f64],
+    own_last: &mut [f64],
+    sums: &[f64],
+    last: Option<&[f64]>,
+) {
+    own_sums.copy_from_slice(sums);
+    match last {
+        Some(last) => own_last.copy_from_slice(last),
+        None => own_last.fill(f64::NAN),
     }
 }
 

@@ -23,7 +23,7 @@ use payload::{Payload, Segment};
 
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
-use crate::epoch::{Samples, Stage, account, check};
+use crate::epoch::{Samples, Stage, account, check, check_resume, resume_scalars};
 use crate::error::{Result, RuntimeError};
 use crate::exchange::{Combiner, Exchange};
 use crate::function::{ArrayRef, Function};
@@ -240,22 +240,15 @@ impl ShardedEpoch {
         self.times
     }
 
-    /// Puts the epoch where another process' is, before a step.
+    /// Puts the epoch before a step, where another process' is for example, with the sums over the
+    /// steps that lie before it and the scalars of the last of them (NaN where they are not known).
     ///
     /// # Errors
     /// When there are not so many steps or scalars.
-    pub fn resume(&mut self, steps_done: usize, sums: Vec<f64>) -> Result<()> {
-        if steps_done > self.steps() || sums.len() != self.sums.len() {
-            return Err(RuntimeError::Argument(format!(
-                "cannot resume at step {steps_done} of {} with {} sums, there are {}",
-                self.steps(),
-                sums.len(),
-                self.sums.len()
-            )));
-        }
+    pub fn resume(&mut self, steps_done: usize, sums: &[f64], last: Option<&[f64]>) -> Result<()> {
+        check_resume(steps_done, self.steps(), self.sums.len(), sums, last)?;
         self.steps_done = steps_done;
-        self.sums = sums;
-        self.last.fill(f64::NAN);
+        resume_scalars(&mut self.sums, &mut self.last, sums, last);
         self.averages = None;
         Ok(())
     }

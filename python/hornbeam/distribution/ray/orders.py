@@ -19,6 +19,23 @@ class Change:
     values: dict[int, Any]
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a pass of training has come.
+
+    Attributes:
+        steps_done: steps that have been applied.
+        samples_done: samples in them.
+        sums: each scalar's sum over those samples.
+        last: the scalars of the latest step.
+    """
+
+    steps_done: int
+    samples_done: int
+    sums: list[float]
+    last: list[float]
+
+
 @dataclass
 class Order:
     """Something that every worker does, one after the other by number.
@@ -31,10 +48,11 @@ class Order:
         arrays: references to the arrays, or files that hold them.
         batch_size: samples in a batch.
         samples: reference to the order of the samples, None for their own.
-        first_step: the number of the first step over all passes.
-        allowed: steps that may be run before the driver allows more; None for all.
+        first_step: the number of the pass' first step over all passes.
+        begin: where in the pass it begins; None for an order that only gives values.
+        allowed: how many of the pass' steps may be run before the driver allows more; None for all.
         changes: what variables are given between two steps.
-        steps: the steps that it has, if fewer than its samples make.
+        steps: the step of the pass that it ends at, if that is not the pass' end.
     """
 
     number: int
@@ -45,6 +63,7 @@ class Order:
     batch_size: int = 1
     samples: Any = None
     first_step: int = 0
+    begin: Place | None = None
     allowed: int | None = None
     changes: tuple[Change, ...] = ()
     steps: int | None = None
@@ -57,22 +76,21 @@ class Progress:
     Attributes:
         order: number of the order that it is at.
         finished: whether it has done with it.
-        steps_done: steps of it that have been applied.
-        samples_done: samples in them.
-        means: mean of each scalar over those steps.
-        last: the scalars of the latest step.
+        place: how far its pass has come; None for an order that only gives values.
         error: the error that ended it, or None.
         generation: number of the present generation.
     """
 
     order: int = 0
     finished: bool = True
-    steps_done: int = 0
-    samples_done: int = 0
-    means: list[float] = field(default_factory=list)
-    last: list[float] = field(default_factory=list)
+    place: Place | None = None
     error: Any = None
     generation: int = 0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the pass that have been applied."""
+        return 0 if self.place is None else self.place.steps_done
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ...engine.strategy import LocalStrategy, Program, Run
 from . import programs
 from .controller import Crew, StateLostError, WorkersLostError
 from .files import send
-from .orders import Change, Order, Progress, Task
+from .orders import Change, Order, Place, Progress, Task
 from .spread import SpreadSequence
 
 # Changes between two steps that are sent as a part of a message, and how many an order may have.
@@ -107,7 +107,7 @@ class RayStrategy:
         self._driving = 0
         while True:
             run = self._open
-            steps = run.own_steps if run is not None and run.stands() else None
+            steps = run.steps_done if run is not None and run.stands() else None
             try:
                 values = self.crew.ask(_values_of(self._order, steps), 60.0)
                 break
@@ -314,21 +314,19 @@ class TrainingRun:
         self._program = program
         self._arrays = arrays
         self._batch_size = batch_size
-        # The caller shuffles its array in place for the next epoch, when this one may have to be
-        # repeated.
-        self._samples = None if order is None else np.array(order)
+        # As it is now: the caller shuffles its array in place for the next epoch, when this one may
+        # have to be repeated.
+        self._samples = None if order is None else ray.put(np.array(order))
         self._count = len(arrays[0]) if order is None else len(order)
         self._first_step = program.function.core.step
         self._number = 0
         self._allowed: int | None = None
-        self._now = Progress(finished=False)
-        # What earlier orders have done of the pass.
-        self._steps_before = self._samples_before = 0
-        self._sums_before = [0.0] * program.scalars
-        # The order's changes, the step of it that the values here belong to, with the sums up to
-        # there, and what was there before the changes since then.
+        self._finished = False
+        self._place = Place(0, 0, [0.0] * program.scalars, [float("nan")] * program.scalars)
+        # The order's changes, the place that the values here belong to, and what was there before
+        # the changes since then.
         self._changes: tuple[Change, ...] = ()
-        self._noted = (0, 0, self._sums_before)
+        self._noted = self._place
         self._unchanged: dict[int, np.ndarray] = {}
 
     @property
@@ -337,19 +335,23 @@ class TrainingRun:
         return -(-self._count // self._batch_size)
 
     @property
-    def own_steps(self) -> int:
-        """How many batches of the present order have run."""
-        return self._now.steps_done
-
-    @property
     def steps_done(self) -> int:
         """How many batches have run."""
-        return self._steps_before + self._now.steps_done
+        return self._place.steps_done
 
     @property
     def samples_done(self) -> int:
         """How many samples they held."""
-        return self._samples_before + self._now.samples_done
+        return self._place.samples_done
+
+    def resume(
+        self, steps_done: int, sums: Sequence[float], last: Sequence[float] | None = None
+    ) -> None:
+        """Stand before a step, with the sums over those before it and the scalars of the last."""
+        samples = min(steps_done * self._batch_size, self._count)
+        last = [float("nan")] * len(sums) if last is None else list(last)
+        self._place = Place(steps_done, samples, list(sums), last)
+        self._first_step = self._program.function.core.step - steps_done
 
     def run(self, max_steps: int | None = None, max_seconds: float | None = None) -> int:
         """Run steps until all are done or a limit is reached; return how many ran."""
@@ -360,7 +362,7 @@ class TrainingRun:
             self._look(goal, 0.05 if max_seconds is None else max(0.001, max_seconds))
             if max_seconds is not None:
                 break
-        while self.steps_done == self.steps and not self._now.finished:
+        while self.steps_done == self.steps and not self._finished:
             self._look(self.steps + 1, 1.0)
         return self.steps_done - before
 
@@ -368,12 +370,11 @@ class TrainingRun:
         strategy = self._strategy
         if self.stands() and self.steps_done < self.steps:
             self._take_changes()
-        allowed = goal - self._steps_before
         if not self._number:
-            self._submit(allowed if stepwise else None)
-        elif self._allowed is not None and allowed > self._allowed:
-            self._allowed = allowed
-            strategy.crew.allow(self._number, allowed, self._changes)
+            self._submit(goal if stepwise else None)
+        elif self._allowed is not None and goal > self._allowed:
+            self._allowed = goal
+            strategy.crew.allow(self._number, goal, self._changes)
             strategy.begun(self)
 
     def _submit(self, allowed: int | None, instead: Mapping[int, np.ndarray] | None = None) -> None:
@@ -386,17 +387,18 @@ class TrainingRun:
             program=program,
             arrays=[strategy.send(x) for x in self._arrays],
             batch_size=self._batch_size,
-            samples=self._rest(),
-            first_step=self._first_step + self._steps_before,
+            samples=self._samples,
+            first_step=self._first_step,
+            begin=self._place,
             allowed=allowed,
             changes=self._changes,
         )
-        self._noted = (0, self._samples_before, self._sums_before)
+        self._noted = self._place
         strategy.begun(self)
 
     def stands(self) -> bool:
         """Tell whether the workers stand still, since no more steps are allowed."""
-        return bool(self._number) and self._now.steps_done == self._allowed
+        return bool(self._number) and self.steps_done == self._allowed
 
     def _take_changes(self) -> None:
         """Let what has been changed here be known to the workers before the next step."""
@@ -406,20 +408,12 @@ class TrainingRun:
         elif size:
             changed, before = self._strategy.take_changes()
             self._unchanged = {**before, **self._unchanged}
-            self._changes += (Change(self.own_steps, changed),)
+            self._changes += (Change(self.steps_done, changed),)
 
     def note_values(self) -> None:
         """Note that the workers' values have been fetched: should all be lost, they begin there."""
         if self.stands():
-            sums = [mean * self.samples_done for mean in self.means()]
-            self._noted, self._unchanged = (self.own_steps, self.samples_done, sums), {}
-
-    def _rest(self) -> Any:
-        """Return a reference to the order of the samples that are left, None for their own."""
-        if self._samples is None and not self._steps_before:
-            return None
-        samples = np.arange(self._count) if self._samples is None else self._samples
-        return ray.put(samples[self._steps_before * self._batch_size :])
+            self._noted, self._unchanged = self._place, {}
 
     def hold(self) -> None:
         """Stand still between two steps, with the weights here; `run` goes on with the rest."""
@@ -429,7 +423,7 @@ class TrainingRun:
 
     def pause(self) -> None:
         """Let the workers be free for something else; `run` goes on with the rest."""
-        if self._number and not (self._now.finished and self.steps_done == self.steps):
+        if self._number and not (self._finished and self.steps_done == self.steps):
             self._split()
 
     def _split(self) -> None:
@@ -438,15 +432,12 @@ class TrainingRun:
         # Should all workers be lost before that, this order is repeated, and then closed again.
         self._strategy.fetch()
         self.close()
-        self._sums_before = [mean * self.samples_done for mean in self.means()]
-        self._steps_before, self._samples_before = self.steps_done, self.samples_done
         self._changes, self._unchanged = (), {}
-        self._now, self._number = Progress(finished=False), 0
+        self._finished, self._number = False, 0
 
     def _look(self, goal: int, timeout: float) -> None:
-        target = goal - self._steps_before
         try:
-            now = self._strategy.crew.progress(self._number, target, timeout)
+            now = self._strategy.crew.progress(self._number, goal, timeout)
         except StateLostError:
             self._restart()
             return
@@ -467,17 +458,13 @@ class TrainingRun:
         Args:
             goal: the step of the pass to go on to; None for as far as was allowed.
         """
-        strategy, allowed = self._strategy, self._allowed
-        if goal is not None:
-            allowed = goal - self._steps_before
+        strategy = self._strategy
         strategy.crew.tell("stop", self._number)
         strategy.forget()
-        done, self._samples_before, self._sums_before = self._noted
-        self._steps_before += done
-        later = [change for change in self._changes if change.before >= done]
-        self._changes = tuple(Change(c.before - done, c.values) for c in later)
-        self._now, self._number = Progress(finished=False), 0
-        self._submit(None if allowed is None else allowed - done, self._unchanged)
+        self._place = self._noted
+        self._changes = tuple(c for c in self._changes if c.before >= self.steps_done)
+        self._finished, self._number = False, 0
+        self._submit(self._allowed if goal is None else goal, self._unchanged)
 
     def replay(self) -> None:
         """Run again what had run of the latest order when all workers were lost."""
@@ -487,7 +474,9 @@ class TrainingRun:
             self._look(goal, 1.0)
 
     def _take(self, now: Progress) -> None:
-        self._now = now
+        self._finished = now.finished
+        if now.place is not None:
+            self._place = now.place
         step = self._first_step + self.steps_done
         self._program.function.core.step = step
         self._strategy.crew.losses.stepped(id(self._program), step)
@@ -496,13 +485,13 @@ class TrainingRun:
         """End the pass, if it has not ended, after the step that a worker has finished last."""
         if not self._number:
             return
-        if self._now.finished and self._now.order == self._number:
+        if self._finished:
             return
         if self.stands():
-            self._strategy.crew.finish(self._number, self.own_steps)
+            self._strategy.crew.finish(self._number, self.steps_done)
         else:
             self._strategy.crew.tell("stop", self._number)
-        while not (self._now.finished and self._now.order == self._number):
+        while not self._finished:
             try:
                 now = self._strategy.crew.progress(self._number, self.steps + 1, 1.0)
             except StateLostError:
@@ -514,17 +503,16 @@ class TrainingRun:
 
     def means(self) -> list[float]:
         """Return the mean of each scalar so far."""
-        if not self._steps_before:
-            return self._now.means or [float("nan")] * self._program.scalars
-        own = [mean * self._now.samples_done for mean in self._now.means] or [
-            0.0 for _ in self._sums_before
-        ]
-        sums = zip(self._sums_before, own, strict=True)
-        return [(before + here) / self.samples_done for before, here in sums]
+        samples = self.samples_done
+        return [total / samples if samples else float("nan") for total in self._place.sums]
 
     def last(self) -> list[float]:
         """Return each scalar of the latest batch."""
-        return self._now.last
+        return list(self._place.last)
+
+    def sums(self) -> list[float]:
+        """Return each scalar's sum over the samples so far."""
+        return list(self._place.sums)
 
     def collected(self) -> list[np.ndarray]:
         """Return nothing: training keeps no outputs."""

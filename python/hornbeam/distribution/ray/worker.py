@@ -21,11 +21,12 @@ import ray
 from ... import backend as K
 from ...engine.sharded import ShardedProgram
 from ...engine.strategy import LocalStrategy, Program
-from .. import leaving, training
+from .. import leaving
 from ..balance import Report
+from ..training import TrainingPass
 from . import programs
 from .files import open_source
-from .orders import Change, Order, Progress, Settings, Task
+from .orders import Change, Order, Place, Progress, Settings, Task
 from .spread import BatchMaker
 from .wire import Standing, decode_state, describe_error, encode_state, rebuild_error
 
@@ -41,18 +42,6 @@ class OrderEndedError(Exception):
 
 class ShutOutError(Exception):
     """The worker belongs to the job no longer."""
-
-
-class WorkerPass(training.TrainingPass):
-    """A pass of training that can be put where another worker's is."""
-
-    def resume(self, steps_done: int, sums: list[float]) -> None:
-        """Stand before step `steps_done`, with those sums of the scalars."""
-        self._loop.resume(steps_done, sums)
-
-    def sums(self) -> list[float]:
-        """Return each scalar's sum over the samples seen."""
-        return self._loop.sums()
 
 
 def ports() -> tuple[int, int]:
@@ -92,14 +81,16 @@ class HornbeamWorker:
         self._programs: dict[int, Program] = {}
         self._orders: dict[int, Order] = {}
         self._order: Order | None = None
-        self._pass: WorkerPass | None = None
+        self._pass: TrainingPass | None = None
+        # How far the present order's pass has come, where others have finished it without this one.
+        self._missed: Place | None = None
         self._number = 0
         self._finished = True
         self._error: tuple[str, str, str] | None = None
-        self._handed: tuple[int, int, list[float]] | None = None
+        self._handed: tuple[int, Place] | None = None
         self._stop_number = -1
-        # By order: steps that may be run, changes between them by their number and how many there
-        # are, and the steps that it has in all.
+        # By order: the step up to which it may run, changes by their number and how many there are,
+        # and the step that it ends at.
         self._allowed: dict[int, int] = {}
         self._changes: dict[int, dict[int, Change]] = {}
         self._announced: dict[int, int] = {}
@@ -154,13 +145,13 @@ class HornbeamWorker:
             self.allow(order.number, order.allowed, 0, order.changes)
 
     def allow(self, number: int, steps: int, first: int, changes: Sequence[Change]) -> None:
-        """Let an order's steps run up to a number of them.
+        """Let an order's pass run up to a step.
 
         Calls may come in any order: no step is run before all changes that were announced are here.
 
         Args:
             number: the order.
-            steps: how many of its steps may be run.
+            steps: how many of the pass' steps may be run.
             first: how many changes were announced before.
             changes: those that are new.
         """
@@ -174,7 +165,7 @@ class HornbeamWorker:
             self._changed.notify_all()
 
     def finish(self, number: int, steps: int) -> None:
-        """Let an order end after so many steps, which have been allowed."""
+        """Let an order end at a step of its pass that has been allowed."""
         with self._changed:
             self._ends[number] = steps
             self._changed.notify_all()
@@ -295,7 +286,7 @@ class HornbeamWorker:
             self._assign(ray.get(order.values))
         with self._changed:
             self._number, self._order, self._finished = order.number, order, False
-            self._error = self._pass = None
+            self._error = self._pass = self._missed = None
             for kept in (self._allowed, self._changes, self._announced, self._ends):
                 for old in [n for n in kept if n < order.number]:
                     del kept[old]
@@ -319,16 +310,16 @@ class HornbeamWorker:
                 else:
                     self._variables[number] = K.Variable(value)
 
-    def _train(self, order: Order, handed: Any) -> None:
+    def _train(self, order: Order, handed: tuple[int, Place] | None) -> None:
         assert order.program is not None
         program = self._program(order.program)
         assert isinstance(program, ShardedProgram)
         arrays = [open_source(x) for x in order.arrays]
         samples = None if order.samples is None else ray.get(order.samples)
-        run = WorkerPass(self, program, arrays, order.batch_size, samples)  # type: ignore[arg-type]
+        run = TrainingPass(self, program, arrays, order.batch_size, samples)  # type: ignore[arg-type]
         self._pass = run
-        steps_done, sums = (0, [0.0] * program.scalars) if handed is None else handed[1:]
-        self._resume(steps_done, sums)
+        assert order.begin is not None
+        self._resume(order.begin if handed is None else handed[1])
         self._publish()
         while not run.has_ended and run.steps_done != self._ends.get(order.number):
             if self._over >= self._generation or self._stop_number == order.number:
@@ -339,7 +330,7 @@ class HornbeamWorker:
             self._run_slice(run, limit)
             self._publish()
 
-    def _run_slice(self, run: WorkerPass, limit: int | None) -> None:
+    def _run_slice(self, run: TrainingPass, limit: int | None) -> None:
         """Run steps for a short time, and note how long they took without waiting for others."""
         generation, steps, began = self._generation, run.steps_done, time.monotonic()
         blocked = self.group.stats()["blocked"]
@@ -352,11 +343,18 @@ class HornbeamWorker:
             done = run.steps_done - steps
             self._worked = (steps_before + done, seconds + max(0.0, worked))
 
-    def _resume(self, steps_done: int, sums: list[float]) -> None:
+    def _resume(self, place: Place) -> None:
         run, order = self._pass, self._order
         assert run is not None and order is not None and order.program is not None
-        run.resume(steps_done, sums)
-        self._programs[order.program].function.core.step = order.first_step + steps_done
+        run.resume(place.steps_done, place.sums, place.last)
+        self._programs[order.program].function.core.step = order.first_step + place.steps_done
+
+    def _place(self) -> Place | None:
+        """Return how far the present order's pass has come, None where it has none."""
+        run = self._pass
+        if run is None:
+            return self._missed
+        return Place(run.steps_done, run.samples_done, run.sums(), run.last())
 
     def _limit(self, order: Order, done: int) -> int | None:
         """Return how many steps may be run now, after a short wait if none may.
@@ -378,16 +376,12 @@ class HornbeamWorker:
         return min([allowed, *later]) - done
 
     def _publish(self, finished: bool = False) -> None:
-        run = self._pass
         with self._changed:
             self._finished = finished
             self._progress = Progress(
                 self._number,
                 finished,
-                0 if run is None else run.steps_done,
-                0 if run is None else run.samples_done,
-                [] if run is None else run.means(),
-                [] if run is None else run.last(),
+                self._place(),
                 None if self._error is None else rebuild_error(self._error),
                 self._generation,
             )
@@ -482,51 +476,52 @@ class HornbeamWorker:
 
     def _align(self) -> None:
         """Bring all members to the most advanced state among them."""
-        done = 0 if self._pass is None else self._pass.steps_done
+        place = self._place()
+        done = 0 if place is None else place.steps_done
         stops = self._stop_number == self._number and not self._finished
         own = Standing(self._number, done, self._finished, stops, self._error)
         told = [Standing.decode(p) for p in self.group.all_gather(own.encode())]
         newest = max((t.number, t.steps_done) for t in told)
         root = next(i for i, t in enumerate(told) if (t.number, t.steps_done) == newest)
+        there = [t for t in told if t.number == newest[0]]
+        error = next((t.error for t in there if t.error is not None), None)
         if any((t.number, t.steps_done) != newest for t in told):
             sent = self._state() if self.group.rank == root else None
             received = self.group.broadcast(sent, root)
             if (self._number, done) != newest:
-                self._take(*decode_state(received))
-        there = [t for t in told if t.number == newest[0]]
-        error = next((t.error for t in there if t.error is not None), None)
+                self._take(*decode_state(received), error)
         stopped = any(t.stops for t in there)
         if self._number == newest[0] and not self._finished and (error or stopped):
             self._error = error
             raise OrderEndedError
 
     def _state(self) -> bytes:
-        run = self._pass
+        place = self._place()
         facts = {
             "number": self._number,
             "finished": self._finished,
-            "steps_done": 0 if run is None else run.steps_done,
-            "sums": [] if run is None else run.sums(),
+            "place": None if place is None else vars(place),
         }
         return encode_state(facts, programs.values_of(self._variables))
 
-    def _take(self, state: dict[str, Any], values: dict[int, np.ndarray]) -> None:
-        """Take over another worker's state."""
+    def _take(self, state: dict[str, Any], values: dict[int, np.ndarray], error: Any) -> None:
+        """Take over another worker's state, and the error that ended its order, if one did."""
         self._assign(values)
-        number, steps_done, sums = state["number"], state["steps_done"], state["sums"]
-        if number == self._number and self._pass is not None and not self._finished:
-            self._resume(steps_done, sums)
+        number = state["number"]
+        place = None if state["place"] is None else Place(**state["place"])
+        if number == self._number and self._pass is not None and not self._finished and place:
+            self._resume(place)
             return
         if state["finished"]:
             busy = not self._finished
             with self._changed:
-                self._number, self._pass, self._finished = number, None, True
-                self._progress = Progress(number, True, steps_done, generation=self._generation)
-                self._changed.notify_all()
+                self._number, self._pass, self._missed = number, None, place
+                self._error = error
+            self._publish(finished=True)
             if busy:
                 raise OrderEndedError
             return
-        self._handed = (number, steps_done, sums)
+        self._handed = None if place is None else (number, place)
         busy, self._number = not self._finished, number - 1
         if busy:
             raise OrderEndedError
