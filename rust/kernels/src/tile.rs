@@ -28,6 +28,7 @@
 //! # Ok::<(), hornbeam_kernels::error::KernelError>(())
 //! ```
 
+mod fuse;
 mod instr;
 mod kernel;
 mod layout;

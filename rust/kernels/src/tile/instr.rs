@@ -6,35 +6,39 @@
 
 use std::marker::PhantomData;
 
+use super::fuse::{FusedOp, MAX_ARGS};
 use super::op::{BinaryOp, UnaryOp};
 use crate::cpu::{Isa, isa};
 use crate::dtype::{DType, Element};
 use crate::math::{Integer, Math};
+
+/// Where the operands are; those that an operation does not have may be anywhere.
+pub(super) type Args = [*const u8; MAX_ARGS];
 
 /// Runs one instruction: operation number, elements, operands, result.
 ///
 /// # Safety
 /// The operands that the operation has, and the result, hold that many elements of the types the
 /// function was asked for.
-pub(super) type InstrFn = unsafe fn(u8, usize, [*const u8; 3], *mut u8);
+pub(super) type InstrFn = unsafe fn(u8, usize, Args, *mut u8);
 
 /// An instruction's body, to be compiled for each instruction set.
 trait Body {
     /// # Safety
     /// As [`InstrFn`].
-    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8);
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,bmi1,bmi2")]
-unsafe fn avx512<B: Body>(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+unsafe fn avx512<B: Body>(op: u8, n: usize, args: Args, out: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe { B::run(op, n, args, out) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
-unsafe fn avx2<B: Body>(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+unsafe fn avx2<B: Body>(op: u8, n: usize, args: Args, out: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe { B::run(op, n, args, out) }
 }
@@ -89,6 +93,15 @@ pub(super) fn mul_add(x: DType) -> InstrFn {
     }
 }
 
+/// The function for several operations at once on floats of type `x`, whose result may be in the
+/// place of an operand.
+pub(super) fn fused(x: DType) -> InstrFn {
+    match x {
+        DType::F32 => for_isa::<Fused<f32>>(),
+        _ => for_isa::<Fused<f64>>(),
+    }
+}
+
 /// The function that converts `from` into `to`.
 pub(super) fn cast(from: DType, to: DType) -> InstrFn {
     match from {
@@ -121,7 +134,7 @@ pub(super) fn copy_fn(x: DType) -> InstrFn {
 }
 
 #[inline(always)]
-unsafe fn map1<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl Fn(A) -> R) {
+unsafe fn map1<A: Copy, R>(n: usize, args: Args, out: *mut u8, f: impl Fn(A) -> R) {
     let (a, out) = (args[0].cast::<A>(), out.cast::<R>());
     for i in 0..n {
         // SAFETY: the caller's promise; `i < n`.
@@ -130,7 +143,7 @@ unsafe fn map1<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl
 }
 
 #[inline(always)]
-unsafe fn map2<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl Fn(A, A) -> R) {
+unsafe fn map2<A: Copy, R>(n: usize, args: Args, out: *mut u8, f: impl Fn(A, A) -> R) {
     let (a, b, out) = (args[0].cast::<A>(), args[1].cast::<A>(), out.cast::<R>());
     for i in 0..n {
         // SAFETY: the caller's promise; `i < n`.
@@ -139,12 +152,7 @@ unsafe fn map2<A: Copy, R>(n: usize, args: [*const u8; 3], out: *mut u8, f: impl
 }
 
 #[inline(always)]
-unsafe fn map3<A: Copy, B: Copy>(
-    n: usize,
-    args: [*const u8; 3],
-    out: *mut u8,
-    f: impl Fn(A, B, B) -> B,
-) {
+unsafe fn map3<A: Copy, B: Copy>(n: usize, args: Args, out: *mut u8, f: impl Fn(A, B, B) -> B) {
     let (a, b, c) = (
         args[0].cast::<A>(),
         args[1].cast::<B>(),
@@ -164,7 +172,7 @@ struct UnaryFloat<T>(PhantomData<T>);
 
 impl<T: Math> Body for UnaryFloat<T> {
     #[inline(always)]
-    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         use UnaryOp::*;
         // SAFETY: the caller's promise, in every arm.
         unsafe {
@@ -235,7 +243,7 @@ struct UnaryInt<T>(PhantomData<T>);
 
 impl<T: Integer> Body for UnaryInt<T> {
     #[inline(always)]
-    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise, in every arm.
         unsafe {
             match UnaryOp::ALL[usize::from(op)] {
@@ -254,14 +262,14 @@ struct UnaryBool;
 
 impl Body for UnaryBool {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map1(n, args, out, |x: u8| u8::from(x == 0)) }
     }
 }
 
 #[inline(always)]
-unsafe fn compare<T: Element>(op: BinaryOp, n: usize, args: [*const u8; 3], out: *mut u8) {
+unsafe fn compare<T: Element>(op: BinaryOp, n: usize, args: Args, out: *mut u8) {
     // SAFETY: the caller's promise, in every arm.
     unsafe {
         match op {
@@ -282,7 +290,7 @@ struct BinaryFloat<T>(PhantomData<T>);
 
 impl<T: Math> Body for BinaryFloat<T> {
     #[inline(always)]
-    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         use BinaryOp::*;
         let op = BinaryOp::ALL[usize::from(op)];
         // SAFETY: the caller's promise, in every arm.
@@ -305,7 +313,7 @@ struct BinaryInt<T>(PhantomData<T>);
 
 impl<T: Integer> Body for BinaryInt<T> {
     #[inline(always)]
-    unsafe fn run(op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         use BinaryOp::*;
         let op = BinaryOp::ALL[usize::from(op)];
         // SAFETY: the caller's promise, in every arm.
@@ -330,7 +338,7 @@ struct Select<T>(PhantomData<T>);
 
 impl<T: Copy> Body for Select<T> {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map3(n, args, out, |m: u8, a: T, b: T| if m != 0 { a } else { b }) }
     }
@@ -340,9 +348,68 @@ struct MulAdd<T>(PhantomData<T>);
 
 impl<T: Math> Body for MulAdd<T> {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map3(n, args, out, |a: T, b: T, c: T| a.mul_add(b, c)) }
+    }
+}
+
+struct Fused<T>(PhantomData<T>);
+
+impl<T: Math> Body for Fused<T> {
+    #[inline(always)]
+    unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
+        let step = |a: T, b: T, c: T, d: T, e: T| a - b * c / (d.sqrt() + e);
+        // SAFETY: the caller's promise, in every arm.
+        unsafe {
+            match FusedOp::ALL[usize::from(op)] {
+                FusedOp::SumOfProducts => {
+                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * d);
+                }
+                FusedOp::DifferenceOfProducts => {
+                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b - c * d);
+                }
+                FusedOp::SumWithSquare => {
+                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * (d * d));
+                }
+                FusedOp::Step => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| step(a, b, c, d, e));
+                }
+                FusedOp::StepFromZero => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        step(a, b, c, if d < T::ZERO { T::ZERO } else { d }, e)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Applies `f` to `K` operands. A block of results is computed before any of it is written, so that
+/// they may lie where an operand does.
+#[inline(always)]
+unsafe fn blocks<T: Math, const K: usize>(
+    n: usize,
+    args: Args,
+    out: *mut u8,
+    f: impl Fn([T; K]) -> T,
+) {
+    const BLOCK: usize = 64;
+    let args: [*const T; K] = std::array::from_fn(|k| args[k].cast());
+    let mut block = [T::ZERO; BLOCK];
+    for at in (0..n).step_by(BLOCK) {
+        let len = BLOCK.min(n - at);
+        for (i, result) in block[..len].iter_mut().enumerate() {
+            // SAFETY: the caller's promise; `at + i < n`.
+            *result = f(std::array::from_fn(|k| unsafe {
+                args[k].add(at + i).read()
+            }));
+        }
+        // SAFETY: the caller's promise; the block ends at `n` or before.
+        unsafe {
+            let to = out.cast::<T>().add(at);
+            to.copy_from_nonoverlapping(block.as_ptr(), len);
+        }
     }
 }
 
@@ -350,7 +417,7 @@ struct Same<T>(PhantomData<T>);
 
 impl<T: Copy> Body for Same<T> {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map1(n, args, out, |x: T| x) }
     }
@@ -360,7 +427,7 @@ struct ToBool<A>(PhantomData<A>);
 
 impl<A: Element> Body for ToBool<A> {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map1(n, args, out, |x: A| u8::from(x != A::NIL)) }
     }
@@ -370,7 +437,7 @@ struct To<A, B>(PhantomData<(A, B)>);
 
 impl<A: Convert, B: Convert> Body for To<A, B> {
     #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: [*const u8; 3], out: *mut u8) {
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map1(n, args, out, |x: A| B::convert(x)) }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::fuse::MAX_ARGS;
 use super::instr::{InstrFn, copy_fn};
 use super::layout::{self, Cut, Layout};
 use super::op::ReduceAxes;
@@ -442,9 +443,7 @@ impl TileKernel {
         for &(from, o) in &self.code.copies {
             let (from, to) = (table[usize::from(from)], table[first + usize::from(o)]);
             // SAFETY: as above.
-            unsafe {
-                (self.outputs[usize::from(o)].2)(0, n, [from; 3].map(|p| p.cast_const()), to)
-            };
+            unsafe { (self.outputs[usize::from(o)].2)(0, n, [from.cast_const(); MAX_ARGS], to) };
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::fuse::{Finder, Fused, MAX_ARGS};
 use super::instr::{self, InstrFn};
 use super::op::{BinaryOp, ReduceAxes, Scalar, UnaryOp};
 use crate::dtype::DType;
@@ -49,7 +50,7 @@ pub struct Reduction {
 pub(super) struct Step {
     pub(super) f: InstrFn,
     pub(super) op: u8,
-    pub(super) args: [u16; 3],
+    pub(super) args: [u16; MAX_ARGS],
     pub(super) dst: u16,
 }
 
@@ -59,7 +60,8 @@ pub(super) struct Code {
     pub(super) consts: Vec<Scalar>,
     pub(super) outputs: Vec<DType>,
     /// Bit `i` of entry `o`: input `i` is not read after output `o` is written, nor by the
-    /// instruction that writes it, so that the two may share memory without a detour.
+    /// instruction that writes it unless that allows it, so that the two may share memory without a
+    /// detour.
     pub(super) in_place: Vec<u64>,
     pub(super) temps: usize,
     pub(super) steps: Vec<Step>,
@@ -244,6 +246,8 @@ struct Compiler<'a> {
     types: Vec<DType>,
     /// The value a value is the same as (casts to its own type), else itself.
     same: Vec<usize>,
+    /// What an instruction is that takes others in, which nothing reads then.
+    fused: Vec<Option<Fused>>,
     /// The last instruction that reads a value; `usize::MAX` for what lives to the end; `None`
     /// for what nothing reads.
     last_use: Vec<Option<usize>>,
@@ -274,11 +278,53 @@ impl<'a> Compiler<'a> {
             reductions,
             types,
             same,
+            fused: vec![None; instrs.len()],
             last_use: vec![None; n],
             slot: vec![NONE; n],
         };
         c.liveness();
+        c.fuse();
+        c.last_use.fill(None);
+        c.liveness();
         c
+    }
+
+    /// Finds instructions that are run as one.
+    fn fuse(&mut self) {
+        let mut reads = vec![0; self.types.len()];
+        for (v, last) in self.last_use.iter().enumerate() {
+            reads[v] += 2 * usize::from(*last == Some(usize::MAX));
+        }
+        let live = |k: &usize| self.last_use[self.inputs.len() + k].is_some();
+        for k in (0..self.instrs.len()).filter(live) {
+            let (args, n) = operands(&self.instrs[k]);
+            args[..n]
+                .iter()
+                .for_each(|&arg| reads[self.value(arg)] += 1);
+        }
+        let finder = Finder {
+            inputs: self.inputs.len(),
+            instrs: self.instrs,
+            same: &self.same,
+            reads: &reads,
+        };
+        let is_float = |k: &usize| self.types[self.inputs.len() + k].is_float();
+        let found = (0..self.instrs.len()).filter(is_float);
+        let found: Vec<_> = found.map(|k| (k, finder.fuse(k))).collect();
+        for (k, fused) in found {
+            self.fused[k] = fused;
+        }
+    }
+
+    /// The operands of an instruction, with what it has taken in.
+    fn operands(&self, k: usize) -> ([Reg; MAX_ARGS], usize) {
+        if let Some(fused) = self.fused[k] {
+            return (fused.args, fused.op.arity());
+        }
+        let (own, n) = operands(&self.instrs[k]);
+        let mut args = [0; MAX_ARGS];
+        args[..n].copy_from_slice(&own[..n]);
+        (args, n)
     }
 
     fn value(&self, reg: Reg) -> usize {
@@ -291,11 +337,11 @@ impl<'a> Compiler<'a> {
             let v = self.value(reg);
             self.last_use[v] = Some(usize::MAX);
         }
-        for (k, instr) in self.instrs.iter().enumerate().rev() {
+        for k in (0..self.instrs.len()).rev() {
             if self.last_use[self.inputs.len() + k].is_none() {
                 continue;
             }
-            let (args, n) = operands(instr);
+            let (args, n) = self.operands(k);
             for &arg in &args[..n] {
                 let v = self.value(arg);
                 self.last_use[v] = self.last_use[v].or(Some(k));
@@ -366,10 +412,10 @@ impl<'a> Compiler<'a> {
         let mut steps = Vec::new();
         let mut free: Vec<u16> = Vec::new();
         let mut temps = 0;
-        for (k, instr) in self.instrs.iter().enumerate() {
+        for k in 0..self.instrs.len() {
             let v = self.inputs.len() + k;
             let needed = self.last_use[v].is_some() && self.same[v] == v;
-            let Some((f, op)) = self.function(instr).filter(|_| needed) else {
+            let Some((f, op)) = self.function(k).filter(|_| needed) else {
                 continue;
             };
             if self.slot[v] == NONE {
@@ -378,8 +424,8 @@ impl<'a> Compiler<'a> {
                     (first_temp + temps - 1) as u16
                 });
             }
-            let (regs, n) = operands(instr);
-            let mut args = [self.slot[v]; 3];
+            let (regs, n) = self.operands(k);
+            let mut args = [self.slot[v]; MAX_ARGS];
             for i in 0..n {
                 let value = self.value(regs[i]);
                 args[i] = self.slot[value];
@@ -399,9 +445,12 @@ impl<'a> Compiler<'a> {
         (steps, temps)
     }
 
-    fn function(&self, instr: &Instr) -> Option<(InstrFn, u8)> {
+    fn function(&self, k: usize) -> Option<(InstrFn, u8)> {
         let of = |reg: Reg| self.types[usize::from(reg)];
-        match *instr {
+        if let Some(Fused { op, args }) = self.fused[k] {
+            return Some((instr::fused(of(args[0])), op as u8));
+        }
+        match self.instrs[k] {
             Instr::Const(_) => None,
             Instr::Unary(op, a) => Some((instr::unary(of(a)), op as u8)),
             Instr::Binary(op, a, _) => Some((instr::binary(of(a)), op as u8)),
@@ -418,8 +467,10 @@ impl<'a> Compiler<'a> {
         let writer = (self.inputs.len()..self.types.len())
             .find(|&v| self.slot[v] == slot && self.same[v] == v);
         let writer = writer.map_or(usize::MAX, |v| v - self.inputs.len());
+        let may_overlap = self.fused.get(writer).is_some_and(Option::is_some);
+        let before = |k| k < writer || k == writer && may_overlap;
         (0..self.inputs.len())
-            .filter(|&i| self.last_use[i].is_none_or(|k| k < writer))
+            .filter(|&i| self.last_use[i].is_none_or(before))
             .fold(0, |bits, i| bits | 1 << i)
     }
 
@@ -429,6 +480,10 @@ impl<'a> Compiler<'a> {
         let instrs = (0..self.instrs.len())
             .filter(live)
             .map(|k| match self.instrs[k] {
+                _ if self.fused[k].is_some() => {
+                    let width = self.types[self.inputs.len() + k].size().div_ceil(4);
+                    self.fused[k].map_or(0, |fused| fused.op.cost() * width)
+                }
                 Instr::Const(_) => 0,
                 Instr::Unary(op, a) => op.cost(of(a)),
                 Instr::Binary(op, a, _) => op.cost(of(a)),

@@ -16,7 +16,19 @@ fn check_elementwise(shape: &[usize], seed: u64, in_place: bool) {
     let inputs: Vec<DType> = (0..3).map(|_| DTYPES[bits.below(6)]).collect();
     let (instrs, types) = bits.program(&inputs);
     let outs: Vec<Reg> = (0..3).map(|_| bits.below(types.len()) as Reg).collect();
-    let program = TileProgram::new(&inputs, &instrs, &outs, &[]).expect("a valid program");
+    check_program(&inputs, &instrs, &outs, shape, &mut bits, in_place);
+}
+
+/// Runs a program on random operands and compares every output element.
+fn check_program(
+    inputs: &[DType],
+    instrs: &[Instr],
+    outs: &[Reg],
+    shape: &[usize],
+    bits: &mut Bits,
+    in_place: bool,
+) {
+    let program = TileProgram::new(inputs, instrs, outs, &[]).expect("a valid program");
     let operands = inputs.iter().map(|&t| bits.operand(t, shape, in_place));
     let operands: Vec<Operand> = operands.collect();
     let spread = bits.below(3) == 0 && !in_place;
@@ -31,7 +43,7 @@ fn check_elementwise(shape: &[usize], seed: u64, in_place: bool) {
         .bind(shape, 0, &layouts, &out_layouts)
         .expect("fitting operands");
     let points = indices(shape);
-    let at = |i: &Vec<usize>| evaluate(&instrs, operands.iter().map(|o| o.get(i)).collect());
+    let at = |i: &Vec<usize>| evaluate(instrs, operands.iter().map(|o| o.get(i)).collect());
     let expected: Vec<Vec<Scalar>> = points.iter().map(at).collect();
     for tasks in 1..=3 {
         kernel.tasks = tasks.min(kernel.cut.cells.max(1));
@@ -90,9 +102,100 @@ proptest! {
     }
 
     #[test]
+    fn what_is_run_as_one_has_the_same_bits(
+        shape in shapes(), seed in any::<u64>(), in_place in any::<bool>(),
+    ) {
+        let mut bits = Bits(seed);
+        for dtype in [DType::F32, DType::F64] {
+            for (instrs, _) in optimizers(dtype) {
+                let last = 4 + instrs.len() as Reg;
+                // What is read elsewhere too is not taken in.
+                let outs = [last, bits.below(usize::from(last) + 1) as Reg];
+                let outs = &outs[..1 + bits.below(2)];
+                check_program(&[dtype; 5], &instrs, outs, &shape, &mut bits, in_place);
+            }
+        }
+    }
+
+    #[test]
     fn reductions_match_the_interpreter(shape in shapes(), seed in any::<u64>()) {
         check_reductions(&shape, seed);
     }
+}
+
+/// Updates as optimizers make them, of five inputs, and how many instructions they come down to.
+fn optimizers(dtype: DType) -> Vec<(Vec<Instr>, usize)> {
+    use BinaryOp::{Add, Div, Lt, Mul, Sub};
+    let binary = Instr::Binary;
+    let unary = Instr::Unary;
+    let zero = Instr::Const(Scalar::from_f64(0.0, dtype));
+    let products = |op| vec![binary(Mul, 0, 1), binary(Mul, 2, 3), binary(op, 5, 6)];
+    let square = vec![
+        binary(Mul, 0, 1),
+        unary(UnaryOp::Square, 3),
+        binary(Mul, 2, 6),
+        binary(Add, 5, 7),
+    ];
+    // The step that follows `instrs`, by the root of a value.
+    let step = |mut instrs: Vec<Instr>, value: Reg| {
+        let next = 5 + instrs.len() as Reg;
+        instrs.extend([
+            binary(Mul, 1, 2),
+            unary(UnaryOp::Sqrt, value),
+            binary(Add, next + 1, 4),
+            binary(Div, next, next + 2),
+            binary(Sub, 0, next + 3),
+        ]);
+        instrs
+    };
+    let clip = |mut instrs: Vec<Instr>, value: Reg| {
+        let next = 5 + instrs.len() as Reg;
+        instrs.extend([
+            zero,
+            binary(Lt, value, next),
+            Instr::Select(next + 1, next, value),
+        ]);
+        (instrs, next + 2)
+    };
+    let (clipped, of) = clip(Vec::new(), 3);
+    let (mean, of_mean) = clip(square.clone(), 8);
+    vec![
+        (products(Add), 1),
+        (products(Sub), 1),
+        (square, 1),
+        (step(Vec::new(), 3), 1),
+        (step(clipped, of), 1),
+        (step(mean, of_mean), 2),
+    ]
+}
+
+#[test]
+fn what_optimizers_do_is_run_as_one() {
+    for (instrs, expected) in optimizers(DType::F32) {
+        let last = 4 + instrs.len() as Reg;
+        let size = |outs: &[Reg]| {
+            let program = TileProgram::new(&[DType::F32; 5], &instrs, outs, &[]);
+            program.expect("valid").size().0
+        };
+        assert_eq!(size(&[last]), expected, "{instrs:?}");
+        // A part that is wanted as well stays by itself.
+        assert!(size(&[last, last - 1]) > expected, "{instrs:?}");
+    }
+    let whole = [
+        Instr::Binary(BinaryOp::Mul, 0, 0),
+        Instr::Binary(BinaryOp::Mul, 0, 0),
+        Instr::Binary(BinaryOp::Add, 1, 2),
+    ];
+    let program = TileProgram::new(&[DType::I32], &whole, &[3], &[]).expect("valid");
+    assert_eq!(program.size().0, 3, "integers");
+}
+
+#[test]
+fn a_result_of_what_is_run_as_one_may_lie_where_an_operand_does() {
+    let (instrs, _) = &optimizers(DType::F32)[4];
+    let last = 4 + instrs.len() as Reg;
+    let program = TileProgram::new(&[DType::F32; 5], instrs, &[last], &[]).expect("valid");
+    assert_eq!(program.code.in_place, [0b11111]);
 }
 
 /// One reduction of every kind over every set of axes, beside an elementwise output.
