@@ -310,7 +310,7 @@ impl Group {
     /// flight.
     pub fn start_all_reduce<T: Element>(&self, bucket: u32, data: Vec<T>) -> Result<Handle<T>> {
         let operation = self.reduction::<T>(data.len(), T::into_buffer(data))?;
-        let key = self.start_bucket(bucket, operation)?;
+        let key = self.start_bucket(bucket, operation, true)?;
         Ok(Handle {
             key,
             generation: self.config.generation,
@@ -330,13 +330,20 @@ impl Group {
         }
     }
 
-    /// [`Group::start_all_reduce`] of data in memory of the caller's choice.
+    /// [`Group::start_all_reduce`] of data in memory of the caller's choice. `in_background` sees to
+    /// it that the data moves before it is waited for; a bucket that is waited for at once does
+    /// without, since it costs to wake another thread.
     ///
     /// # Errors
     /// Those of [`Group::start_all_reduce`]; the memory is dropped then.
-    pub fn start_all_reduce_of(&self, bucket: u32, data: Memory) -> Result<MemoryHandle> {
+    pub fn start_all_reduce_of(
+        &self,
+        bucket: u32,
+        data: Memory,
+        in_background: bool,
+    ) -> Result<MemoryHandle> {
         let operation = self.reduction::<f32>(data.len(), Buffer::own(data))?;
-        let key = self.start_bucket(bucket, operation)?;
+        let key = self.start_bucket(bucket, operation, in_background)?;
         Ok(MemoryHandle {
             key,
             generation: self.config.generation,
@@ -355,13 +362,18 @@ impl Group {
         }
     }
 
-    pub(crate) fn start_bucket(&self, bucket: u32, operation: Box<dyn Operation>) -> Result<OpKey> {
+    pub(crate) fn start_bucket(
+        &self,
+        bucket: u32,
+        operation: Box<dyn Operation>,
+        in_background: bool,
+    ) -> Result<OpKey> {
         if bucket == BLOCKING {
             return Err(Error::InvalidArgument(format!(
                 "the bucket {BLOCKING} is reserved"
             )));
         }
-        self.engine.start(bucket, operation, true)
+        self.engine.start(bucket, operation, in_background)
     }
 
     pub(crate) fn check_generation(&self, generation: u64) -> Result<()> {

@@ -32,6 +32,8 @@ use crate::work::Work;
 const STAGE_LEN: usize = 16 << 10;
 /// One turn moves at most about so many bytes each way, so that the other way gets its turn.
 const TURN_BYTES: usize = 1 << 20;
+/// So many frames at most are written by one system call.
+const MOST_AT_ONCE: usize = 16;
 /// What a peer's reason for giving up may take.
 const MAX_REASON: usize = 1 << 10;
 
@@ -41,7 +43,7 @@ enum Payload {
     Of(OpKey, Item),
 }
 
-/// The frame that is being written.
+/// A frame that is being written.
 #[derive(Debug)]
 struct Outgoing {
     header: [u8; HEADER_LEN],
@@ -51,6 +53,21 @@ struct Outgoing {
     /// What the operation is told once it is written, and whether the frame only refers to it.
     item: Option<(OpKey, Item)>,
     is_referred: bool,
+}
+
+impl Outgoing {
+    /// Whether nothing follows the header.
+    fn is_short(&self) -> bool {
+        self.total == HEADER_LEN
+    }
+
+    /// What follows the header.
+    fn payload<'a>(&'a self, work: &'a Work) -> &'a [u8] {
+        match &self.payload {
+            Payload::Owned(bytes) => bytes,
+            Payload::Of(key, item) => work.outgoing(*key, item).map_or(&[], |(_, bytes)| bytes),
+        }
+    }
 }
 
 /// The frame that is being read.
@@ -81,7 +98,8 @@ pub(crate) struct Link {
     control: VecDeque<(Kind, Vec<u8>)>,
     urgent: VecDeque<(OpKey, Item)>,
     ordinary: VecDeque<(OpKey, Item)>,
-    outgoing: Option<Outgoing>,
+    /// All but the last are short, and all but the first have not been written at all.
+    outgoing: VecDeque<Outgoing>,
     /// The last bytes for a peer whose generation has failed.
     parting: Vec<u8>,
     counter_out: u32,
@@ -122,7 +140,7 @@ impl Link {
             control: VecDeque::new(),
             urgent: VecDeque::new(),
             ordinary: VecDeque::new(),
-            outgoing: None,
+            outgoing: VecDeque::new(),
             parting: Vec::new(),
             counter_out: 0,
             counter_in: 0,
@@ -159,11 +177,11 @@ impl Link {
 
     /// Whether anything waits to be written.
     pub(crate) fn has_outgoing(&self) -> bool {
-        self.outgoing.is_some()
-            || !(self.parting.is_empty()
-                && self.control.is_empty()
-                && self.urgent.is_empty()
-                && self.ordinary.is_empty())
+        !(self.outgoing.is_empty()
+            && self.parting.is_empty()
+            && self.control.is_empty()
+            && self.urgent.is_empty()
+            && self.ordinary.is_empty())
     }
 
     /// What to wait for.
@@ -224,24 +242,12 @@ impl Link {
     /// being written, lest the stream break, and then the reason. [`Self::part`] sends it.
     pub(crate) fn give_up(&mut self, reason: &str, work: &Work) {
         let mut counter = self.counter_out;
-        if let Some(Outgoing {
-            header,
-            payload,
-            written,
-            ..
-        }) = self.outgoing.take()
-        {
-            if written == 0 {
+        for frame in &self.outgoing {
+            if frame.written == 0 {
                 counter = counter.wrapping_sub(1);
             } else {
-                let payload = match &payload {
-                    Payload::Owned(bytes) => bytes,
-                    Payload::Of(key, item) => work
-                        .outgoing(*key, item)
-                        .map_or(&[][..], |(_, bytes)| bytes),
-                };
-                self.parting
-                    .extend(header.iter().chain(payload).skip(written));
+                let bytes = frame.header.iter().chain(frame.payload(work));
+                self.parting.extend(bytes.skip(frame.written));
             }
         }
         let cut = (0..=reason.len().min(MAX_REASON))

@@ -90,7 +90,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // gives the slice back.
         let buffer = unsafe { Buffer::lend(data.cast(), bytes) };
         let operation = self.group.reduction::<T>(length, buffer)?;
-        let key = self.group.start_bucket(bucket, operation)?;
+        let key = self.group.start_bucket(bucket, operation, true)?;
         lock(&self.guard.keys).push(key);
         Ok(ScopedHandle {
             key,
@@ -174,7 +174,7 @@ impl Group {
         // generation.
         let buffer = unsafe { Buffer::lend(data.cast(), length * size_of::<T>()) };
         let operation = self.reduction::<T>(length, buffer)?;
-        let key = self.start_bucket(bucket, operation)?;
+        let key = self.start_bucket(bucket, operation, true)?;
         Ok(LentHandle {
             key,
             generation: self.generation(),

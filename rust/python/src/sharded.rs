@@ -128,8 +128,8 @@ impl Reducer for GroupReducer {
         self.with(|group| group.all_reduce(data))
     }
 
-    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
-        let handle = self.with(|group| group.start_all_reduce_of(bucket, data))?;
+    fn start(&mut self, bucket: u32, data: Memory, early: bool) -> ReduceResult<Pending> {
+        let handle = self.with(|group| group.start_all_reduce_of(bucket, data, early))?;
         let shared = Arc::clone(&self.group);
         Ok(Box::new(move || {
             let guard = shared.read();

@@ -105,10 +105,15 @@ fn reduce(reducer: &mut dyn Reducer, sums: &mut [f32], times: &mut Times) -> Res
     Ok(())
 }
 
-/// Starts a bucket's sum over all processes.
-fn start(reducer: &mut dyn Reducer, block: usize, memory: &mut Memory) -> Result<Pending> {
+/// Starts a bucket's sum over all processes; `early` if the gradient function goes on meanwhile.
+fn start(
+    reducer: &mut dyn Reducer,
+    block: usize,
+    memory: &mut Memory,
+    early: bool,
+) -> Result<Pending> {
     let taken = std::mem::replace(memory, nothing());
-    let started = reducer.start(block as u32, taken);
+    let started = reducer.start(block as u32, taken, early);
     started.map_err(RuntimeError::Reduce)
 }
 
@@ -422,7 +427,8 @@ impl ShardedEpoch {
                 let mut done = |block: usize, memory: &mut Memory| {
                     // The last one has nothing to be hidden behind.
                     if overlaps && started.len() + 1 < buckets {
-                        let pending = exchange.lend(|reducer| start(reducer, block, memory))?;
+                        let pending =
+                            exchange.lend(|reducer| start(reducer, block, memory, true))?;
                         started.push((block, pending));
                     }
                     Ok(())
@@ -493,7 +499,7 @@ impl ShardedEpoch {
         let began = Instant::now();
         for block in (0..blocks.len()).rev() {
             if started.iter().all(|(early, _)| *early != block) {
-                let pending = start(&mut *self.reducer, block, &mut blocks[block])?;
+                let pending = start(&mut *self.reducer, block, &mut blocks[block], false)?;
                 started.push((block, pending));
             }
         }

@@ -154,10 +154,10 @@ impl Reducer for Threads {
         Ok(self.group.read().unwrap().all_reduce(data)?)
     }
 
-    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
+    fn start(&mut self, bucket: u32, data: Memory, early: bool) -> ReduceResult<Pending> {
         self.started.lock().unwrap().push(bucket);
         let group = self.group.read().unwrap();
-        let handle = group.start_all_reduce_of(bucket, data)?;
+        let handle = group.start_all_reduce_of(bucket, data, early)?;
         let group = Arc::clone(&self.group);
         Ok(Box::new(move || {
             Ok(group.read().unwrap().wait_memory(handle)?)
@@ -350,10 +350,11 @@ impl Reducer for Patient {
         self.inner.all_reduce(data)
     }
 
-    fn start(&mut self, bucket: u32, data: Memory) -> ReduceResult<Pending> {
+    fn start(&mut self, bucket: u32, data: Memory, early: bool) -> ReduceResult<Pending> {
         self.starts.send((bucket, data.len())).unwrap();
-        let pending = self.inner.start(bucket, data)?;
-        if bucket > 0 {
+        let pending = self.inner.start(bucket, data, early)?;
+        assert_eq!(early, bucket > 0);
+        if early {
             // The plan's thread is here, in the midst of the plan: others move the bucket.
             let arrived = self.arrived.recv_timeout(Duration::from_secs(20));
             assert_eq!(

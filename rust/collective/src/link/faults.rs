@@ -33,7 +33,7 @@ impl Link {
             return;
         }
         for fault in std::mem::take(&mut self.faults) {
-            let Some(outgoing) = &mut self.outgoing else {
+            let Some(outgoing) = self.outgoing.back_mut() else {
                 return;
             };
             let payload = match &outgoing.payload {

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, Write};
 use std::time::Instant;
 
-use super::{Link, Outgoing, Payload, TURN_BYTES};
+use super::{Link, MOST_AT_ONCE, Outgoing, Payload, TURN_BYTES};
 use crate::error::Result;
 use crate::frame::{Checksum, HEADER_LEN, Header, Kind, OpKey};
 use crate::work::Work;
@@ -16,44 +16,26 @@ impl Link {
         }
         let mut moved = 0;
         while moved < TURN_BYTES && !self.is_delayed(now) {
-            if self.outgoing.is_none() && !self.begin_frame(work, now) {
+            self.begin_frames(work, now);
+            // A frame that the fault injector loses counts as written.
+            self.end_frames(work);
+            if self.outgoing.is_empty() {
                 break;
             }
-            let Some(outgoing) = &mut self.outgoing else {
-                continue;
-            };
-            if outgoing.written == outgoing.total {
-                // A frame that the fault injector loses.
-                self.end_frame(work);
+            if self.is_delayed(now) {
                 continue;
             }
-            let payload: &[u8] = match &outgoing.payload {
-                Payload::Owned(bytes) => bytes,
-                Payload::Of(key, item) => work.outgoing(*key, item).map_or(&[], |(_, bytes)| bytes),
-            };
-            let written = outgoing.written;
-            let result = if written < HEADER_LEN {
-                let parts = [
-                    IoSlice::new(&outgoing.header[written..]),
-                    IoSlice::new(payload),
-                ];
-                (&*self.stream).write_vectored(&parts)
-            } else {
-                (&*self.stream).write(&payload[written - HEADER_LEN..])
-            };
-            match result {
+            match self.write_frames(work) {
                 Ok(count) => {
-                    outgoing.written += count;
                     moved += count;
                     // At once: the answer may come in the very next read.
-                    if outgoing.written == outgoing.total {
-                        self.end_frame(work);
-                    }
+                    self.end_frames(work);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_parting() => {
-                    self.end_frame(work);
+                    let begun = self.outgoing.drain(..).filter_map(|frame| frame.item);
+                    self.urgent.extend(begun);
                     self.drop_data(work);
                     self.discard_outgoing();
                 }
@@ -65,6 +47,42 @@ impl Link {
             self.stats.bytes_sent += moved as u64;
         }
         Ok(moved > 0)
+    }
+
+    /// Takes frames from the queues as long as they are short: in one system call they cost what one
+    /// does.
+    fn begin_frames(&mut self, work: &Work, now: Instant) {
+        while self.outgoing.len() < MOST_AT_ONCE
+            && self.outgoing.back().is_none_or(Outgoing::is_short)
+            && self.begin_frame(work, now)
+        {}
+    }
+
+    /// One system call; returns how many bytes it took.
+    fn write_frames(&mut self, work: &Work) -> io::Result<usize> {
+        let mut parts = [IoSlice::new(&[]); MOST_AT_ONCE + 1];
+        let mut used = 0;
+        for frame in &self.outgoing {
+            let header = frame.written.min(HEADER_LEN);
+            parts[used] = IoSlice::new(&frame.header[header..]);
+            used += 1;
+        }
+        if let Some(last) = self.outgoing.back()
+            && !last.is_short()
+        {
+            let payload = last.payload(work);
+            let begun = last.written.saturating_sub(HEADER_LEN);
+            parts[used] = IoSlice::new(&payload[begun..]);
+            used += 1;
+        }
+        let count = (&*self.stream).write_vectored(&parts[..used])?;
+        let mut left = count;
+        for frame in &mut self.outgoing {
+            let own = left.min(frame.total - frame.written);
+            frame.written += own;
+            left -= own;
+        }
+        Ok(count)
     }
 
     /// Takes the next frame from the queues; false if there is none.
@@ -123,7 +141,7 @@ impl Link {
             item: queued,
             is_referred: header.reference.is_some(),
         };
-        self.outgoing = Some(outgoing);
+        self.outgoing.push_back(outgoing);
         self.break_frame(&header, work, now);
         true
     }
@@ -144,15 +162,17 @@ impl Link {
         }
     }
 
-    fn end_frame(&mut self, work: &mut Work) {
-        self.stats.frames_sent += 1;
-        if let Some(Outgoing {
-            item: Some((key, item)),
-            is_referred,
-            ..
-        }) = self.outgoing.take()
-        {
-            work.sent(self.peer.rank as usize, key, &item, is_referred);
+    /// Lets go of the frames that have been written.
+    fn end_frames(&mut self, work: &mut Work) {
+        let is_written = |frame: &Outgoing| frame.written == frame.total;
+        while self.outgoing.front().is_some_and(is_written) {
+            let frame = self.outgoing.pop_front();
+            self.stats.frames_sent += 1;
+            if let Some(frame) = frame
+                && let Some((key, item)) = frame.item
+            {
+                work.sent(self.peer.rank as usize, key, &item, frame.is_referred);
+            }
         }
     }
 
@@ -164,7 +184,7 @@ impl Link {
     }
 
     pub(super) fn discard_outgoing(&mut self) {
-        self.outgoing = None;
+        self.outgoing.clear();
         self.control.clear();
         self.urgent.clear();
         self.ordinary.clear();

@@ -172,20 +172,45 @@ fn lent_memory_is_summed_in_place() {
 fn memory_of_ones_own_choice_comes_back_with_the_sum() {
     on_group(3, |group| {
         let length = 60_000 * group.partials().len();
-        for is_shared in [false, true] {
+        for (is_shared, in_background) in [(false, true), (true, true), (true, false)] {
             let mut memory: crate::Memory = match crate::SharedSlice::zeroed(length) {
                 Ok(shared) if is_shared => Box::new(shared),
                 _ => Box::new(vec![0.0; length]),
             };
             memory.copy_from_slice(&filled(&group, 60_000, 1.5));
             let at = memory.as_ptr();
-            let handle = group.start_all_reduce_of(2, memory).unwrap();
+            let handle = group.start_all_reduce_of(2, memory, in_background).unwrap();
             let memory = group.wait_memory(handle).unwrap();
             assert_eq!((memory.as_ptr(), memory.len()), (at, length));
             assert!(memory[..60_000].iter().all(|x| *x == 12.0));
         }
         assert!(!group.is_spread());
     });
+}
+
+#[test]
+fn many_buckets_are_under_way_at_once() {
+    for ranks in [2, 3] {
+        on_group(ranks, |group| {
+            // Frames that refer to memory, and between them some that carry data.
+            let elements = |bucket: u32| if bucket % 5 == 3 { 100 } else { 20_000 };
+            for _ in 0..20 {
+                let start = |bucket: u32| {
+                    let values = filled(&group, elements(bucket), bucket as f32);
+                    let mut memory = crate::SharedSlice::zeroed(values.len()).unwrap();
+                    memory.copy_from_slice(&values);
+                    let memory = Box::new(memory);
+                    group.start_all_reduce_of(bucket, memory, false).unwrap()
+                };
+                let handles: Vec<_> = (0..40).map(start).collect();
+                for (bucket, handle) in (0..).zip(handles) {
+                    let memory = group.wait_memory(handle).unwrap();
+                    let expected = 8.0 * bucket as f32;
+                    assert!(memory[..elements(bucket)].iter().all(|x| *x == expected));
+                }
+            }
+        });
+    }
 }
 
 /// Says when it is dropped.
@@ -221,7 +246,9 @@ fn memory_of_a_failed_bucket_is_dropped_with_it() {
             is_started.wait();
             return;
         }
-        let handle = group.start_all_reduce_of(0, Box::new(watched)).unwrap();
+        let handle = group
+            .start_all_reduce_of(0, Box::new(watched), true)
+            .unwrap();
         is_started.wait();
         assert!(group.wait_memory(handle).is_err());
         dropped.try_recv().unwrap();

@@ -28,13 +28,14 @@ pub trait Reducer: Send {
     fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()>;
 
     /// Starts [`Self::all_reduce`] of one bucket of the payload. What it returns is called when
-    /// the sum is needed, and gives the memory back; dropped instead, it gives the sum up.
+    /// the sum is needed, and gives the memory back; dropped instead, it gives the sum up. `early`
+    /// says whether the gradient function goes on meanwhile.
     ///
     /// All processes start the same buckets, in any order. By default this sums at once.
     ///
     /// # Errors
     /// As for [`Self::all_reduce`], then or later; the memory is lost then.
-    fn start(&mut self, _bucket: u32, mut data: Memory) -> ReduceResult<Pending> {
+    fn start(&mut self, _bucket: u32, mut data: Memory, _early: bool) -> ReduceResult<Pending> {
         self.all_reduce(&mut data)?;
         Ok(Box::new(|| Ok(data)))
     }
