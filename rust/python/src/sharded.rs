@@ -28,6 +28,8 @@ static KEPT: Mutex<Vec<SharedSlice<f32>>> = Mutex::new(Vec::new());
 static KEPT_PIECES: AtomicUsize = AtomicUsize::new(2);
 
 /// The bytes from which on a part of the gradients is summed on its own, while the rest is computed.
+/// Where all members are on one machine there is nothing to hide: the cores that would move a part
+/// are those that compute.
 const BUCKET_BYTES: usize = 1 << 20;
 /// So that many workers do not exchange many small frames, a bucket has this much for each shard.
 const SHARD_BYTES: usize = 128 << 10;
@@ -138,10 +140,11 @@ impl Reducer for GroupReducer {
     }
 
     fn bucket_bytes(&self) -> usize {
-        GIVEN_BUCKET_BYTES.unwrap_or_else(|| {
-            let guard = self.group.read();
-            let shards = guard.as_ref().map_or(1, Group::total_shards) as usize;
-            BUCKET_BYTES.max(shards * SHARD_BYTES)
+        GIVEN_BUCKET_BYTES.unwrap_or_else(|| match self.group.read().as_ref() {
+            Some(group) if group.is_spread() => {
+                BUCKET_BYTES.max(group.total_shards() as usize * SHARD_BYTES)
+            }
+            _ => usize::MAX,
         })
     }
 
@@ -221,7 +224,6 @@ impl PyShardedLoop {
         let (samples, owners) = samples(&arrays)?;
         let epoch = ShardedEpoch::new(functions, samples, batch_size, order_of(order)?, reducer)
             .map_err(error::runtime)?;
-        KEPT_PIECES.store(2 * epoch.buckets(), Ordering::Relaxed);
         Ok(PyShardedLoop {
             epoch: Mutex::new(epoch),
             overlap,
@@ -238,8 +240,12 @@ impl PyShardedLoop {
         max_seconds: Option<f64>,
     ) -> PyResult<usize> {
         let limit = max_seconds.map(|s| Duration::from_secs_f64(s.clamp(0.0, 1e9)));
-        self.with(py, |e| e.run(max_steps, limit))
-            .map_err(error::runtime)
+        let run = |epoch: &mut ShardedEpoch| {
+            let ran = epoch.run(max_steps, limit);
+            KEPT_PIECES.store(2 * epoch.buckets(), Ordering::Relaxed);
+            ran
+        };
+        self.with(py, run).map_err(error::runtime)
     }
 
     #[getter]

@@ -124,6 +124,8 @@ pub struct ShardedEpoch {
     batch: usize,
     samples: usize,
     reducer: Box<dyn Reducer>,
+    /// What the reducer last said of buckets.
+    bucket_bytes: usize,
     payload: Payload,
     normalizers: TreeSum,
     partials: TreeSum,
@@ -159,7 +161,8 @@ impl ShardedEpoch {
         let inputs = functions.inputs()?;
         let name = functions.gradient.name();
         let samples = check(name, inputs, &arrays, batch, order.as_deref())?;
-        let payload = Payload::new(&functions, reducer.bucket_bytes())?;
+        let bucket_bytes = reducer.bucket_bytes();
+        let payload = Payload::new(&functions, bucket_bytes)?;
         let feed = Feed {
             stages: Stage::for_inputs(inputs, &arrays),
             arrays,
@@ -172,6 +175,7 @@ impl ShardedEpoch {
             samples,
             partials: TreeSum::new(payload.lengths.clone(), reducer.memory())?,
             reducer,
+            bucket_bytes,
             payload,
             normalizers: TreeSum::new(vec![functions.normalizers()], None)?,
             averages: None,
@@ -321,6 +325,7 @@ impl ShardedEpoch {
                 "{own:?} of {shards} shards: their number must be a power of two"
             )));
         }
+        self.cut_buckets()?;
         let first = self.steps_done * self.batch;
         let batch = Batch {
             first,
@@ -337,6 +342,26 @@ impl ShardedEpoch {
         let start = Instant::now();
         self.apply()?;
         self.times.apply += start.elapsed();
+        Ok(())
+    }
+
+    /// Cuts the payload as the reducer wants it now.
+    fn cut_buckets(&mut self) -> Result<()> {
+        let bucket_bytes = self.reducer.bucket_bytes();
+        if bucket_bytes == self.bucket_bytes {
+            return Ok(());
+        }
+        let payload = Payload::new(&self.functions, bucket_bytes)?;
+        if payload.lengths != self.payload.lengths {
+            let partials = TreeSum::new(payload.lengths.clone(), self.reducer.memory())?;
+            if let Some(old) = &self.averages {
+                let mut new = partials.memory()?;
+                payload.part(&self.payload.joined(old), &mut new);
+                self.averages = Some(new);
+            }
+            (self.payload, self.partials) = (payload, partials);
+        }
+        self.bucket_bytes = bucket_bytes;
         Ok(())
     }
 

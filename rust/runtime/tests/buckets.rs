@@ -2,8 +2,9 @@
 //! process, whoever starts which bucket when, and after a death in any of them.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Barrier, Mutex, RwLock};
 use std::time::Duration;
 
 use hornbeam_collective::fault::{Fault, FaultPlan};
@@ -127,7 +128,7 @@ fn undisturbed() -> Vec<Vec<Vec<u8>>> {
 /// Sums over the threads of a group.
 struct Threads {
     group: Arc<RwLock<Group>>,
-    bucket_bytes: usize,
+    bucket_bytes: Arc<AtomicUsize>,
     overlaps: bool,
     /// The buckets that were started, in order.
     started: Arc<Mutex<Vec<u32>>>,
@@ -137,7 +138,7 @@ impl Threads {
     fn new(group: Group, bucket_bytes: usize, overlaps: bool) -> Threads {
         Threads {
             group: Arc::new(RwLock::new(group)),
-            bucket_bytes,
+            bucket_bytes: Arc::new(AtomicUsize::new(bucket_bytes)),
             overlaps,
             started: Arc::default(),
         }
@@ -165,7 +166,7 @@ impl Reducer for Threads {
     }
 
     fn bucket_bytes(&self) -> usize {
-        self.bucket_bytes
+        self.bucket_bytes.load(Ordering::Relaxed)
     }
 
     fn overlaps(&self) -> bool {
@@ -321,6 +322,30 @@ fn averages_of_buckets_bring_a_laggard_up() {
         all
     });
     assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn buckets_may_be_cut_anew_between_steps() {
+    let (expected, all_are_here) = (undisturbed(), Barrier::new(2));
+    on_group(&even_ranges(SHARDS, 2), |_, group| {
+        let reducer = Threads::new(group, SMALL, true);
+        let bucket_bytes = Arc::clone(&reducer.bucket_bytes);
+        let abort = reducer.group.read().unwrap().abort_handle();
+        let mut training = Training::new(Box::new(reducer));
+        for (step, bytes, buckets) in [(1, SMALL, 4), (2, usize::MAX, 1)] {
+            bucket_bytes.store(bytes, Ordering::Relaxed);
+            training.epoch.run(Some(1), None).unwrap();
+            assert_eq!(training.bits(), expected[step]);
+            assert_eq!(training.epoch.buckets(), buckets);
+        }
+        // Whoever missed a step gets its averages, however they have been cut since.
+        let averages = training.epoch.averages();
+        bucket_bytes.store(SMALL, Ordering::Relaxed);
+        all_are_here.wait();
+        abort.abort("the last step is not to be run");
+        training.epoch.run(None, None).unwrap_err();
+        assert!(averages.is_some() && training.epoch.averages() == averages);
+    });
 }
 
 /// A group of one.

@@ -40,8 +40,9 @@ pub trait Reducer: Send {
         Ok(Box::new(|| Ok(data)))
     }
 
-    /// The bytes from which on a part of the payload is a bucket of its own; all processes have the
-    /// same. A payload that is one bucket is summed by [`Self::all_reduce`].
+    /// The bytes from which on a part of the payload is a bucket of its own, asked before each step;
+    /// all processes have the same then. A payload that is one bucket is summed by
+    /// [`Self::all_reduce`].
     fn bucket_bytes(&self) -> usize {
         usize::MAX
     }
