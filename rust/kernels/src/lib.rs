@@ -16,6 +16,7 @@ pub mod fork;
 pub mod gather;
 pub mod gemm;
 pub mod math;
+pub mod memory;
 pub mod moments;
 pub mod par;
 pub mod pool;

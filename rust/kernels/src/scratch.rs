@@ -1,62 +1,49 @@
 //! Per-thread scratch memory that is kept between calls, so that kernels do not allocate.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::cell::RefCell;
 
-const ALIGN: usize = 64;
+use crate::memory::{ALIGN, Block};
 
-/// A 64-byte aligned allocation.
-struct Block {
-    ptr: *mut u8,
+/// A block and how many bytes were asked for.
+struct Kept {
+    block: Block,
     size: usize,
 }
 
-impl Block {
-    fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size, ALIGN).expect("a size below isize::MAX")
-    }
-
-    fn new(size: usize) -> Block {
-        let layout = Block::layout(size);
-        // SAFETY: callers ask for at least a page.
-        let ptr = unsafe { alloc_zeroed(layout) };
-        if ptr.is_null() {
-            handle_alloc_error(layout);
-        }
-        Block { ptr, size }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `new` with this layout.
-        unsafe { dealloc(self.ptr, Block::layout(self.size)) };
+impl Kept {
+    fn new(size: usize) -> Kept {
+        let block = Block::zeroed(size).unwrap_or_else(|| {
+            let layout = Layout::from_size_align(size, ALIGN);
+            handle_alloc_error(layout.expect("a size below isize::MAX"))
+        });
+        Kept { block, size }
     }
 }
 
 thread_local! {
-    static STORE: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+    static STORE: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A block of scratch memory, handed back to its thread's store when dropped. Its contents are
 /// whatever the last user left (initialised, but arbitrary).
 pub(crate) struct Scratch {
     ptr: *mut u8,
-    block: Option<Block>,
+    kept: Option<Kept>,
 }
 
 impl Scratch {
     /// At least `bytes` bytes.
     #[inline]
     pub(crate) fn take(bytes: usize) -> Scratch {
-        let block = match STORE.with(|s| s.borrow_mut().pop()) {
-            Some(block) if block.size >= bytes => block,
+        let kept = match STORE.with(|s| s.borrow_mut().pop()) {
+            Some(kept) if kept.size >= bytes => kept,
             // One too small is freed, so that a store never holds more blocks than were in use.
-            _ => Block::new(bytes.next_power_of_two().max(4096)),
+            _ => Kept::new(bytes.next_power_of_two().max(4096)),
         };
         Scratch {
-            ptr: block.ptr,
-            block: Some(block),
+            ptr: kept.block.as_ptr(),
+            kept: Some(kept),
         }
     }
 
@@ -70,9 +57,9 @@ impl Scratch {
 impl Drop for Scratch {
     #[inline]
     fn drop(&mut self) {
-        let block = self.block.take();
+        let kept = self.kept.take();
         // When the thread is ending and its store is gone, the block is freed here instead.
-        let _ = STORE.try_with(|s| s.borrow_mut().extend(block));
+        let _ = STORE.try_with(|s| s.borrow_mut().extend(kept));
     }
 }
 

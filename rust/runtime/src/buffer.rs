@@ -1,16 +1,13 @@
 //! Aligned memory, and the rule that makes sharing it between plans sound.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::UnsafeCell;
-use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use hornbeam_kernels::fork::at_fork;
+pub use hornbeam_kernels::memory::ALIGN;
+use hornbeam_kernels::memory::Block;
 
 use crate::error::{Result, RuntimeError};
-
-/// Alignment of every buffer: a cache line, and a full vector register.
-pub const ALIGN: usize = 64;
 
 static LOCK: Mutex<()> = Mutex::new(());
 
@@ -47,17 +44,13 @@ extern "C" fn after_fork() {
     drop(unsafe { (*FORKING.0.get()).take() });
 }
 
-/// A zeroed, 64-byte aligned piece of memory that never moves.
+/// A zeroed, 64-byte aligned piece of memory that never moves. Access through its pointer is ordered
+/// by [`exclusive`].
 #[derive(Debug)]
 pub struct Buffer {
-    ptr: NonNull<u8>,
-    layout: Layout,
+    block: Block,
+    bytes: usize,
 }
-
-// SAFETY: a Buffer owns its memory; access through its pointer is ordered by `exclusive`.
-unsafe impl Send for Buffer {}
-// SAFETY: as above.
-unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// A zeroed buffer of at least one byte.
@@ -65,11 +58,11 @@ impl Buffer {
     /// # Errors
     /// When the memory cannot be had.
     pub fn zeroed(bytes: usize, what: &'static str) -> Result<Buffer> {
-        let fail = || RuntimeError::Memory { bytes, what };
-        let layout = Layout::from_size_align(bytes.max(1), ALIGN).map_err(|_| fail())?;
-        // SAFETY: the layout's size is not zero.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(fail)?;
-        Ok(Buffer { ptr, layout })
+        let block = Block::zeroed(bytes).ok_or(RuntimeError::Memory { bytes, what })?;
+        Ok(Buffer {
+            block,
+            bytes: bytes.max(1),
+        })
     }
 
     /// A buffer that holds a copy of `bytes`.
@@ -85,19 +78,12 @@ impl Buffer {
 
     /// Size of the memory.
     pub fn bytes(&self) -> usize {
-        self.layout.size()
+        self.bytes
     }
 
     /// Where the memory begins.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.ptr.as_ptr()
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `zeroed`.
-        unsafe { dealloc(self.ptr.as_ptr(), self.layout) };
+        self.block.as_ptr()
     }
 }
 
