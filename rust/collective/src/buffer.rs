@@ -64,8 +64,37 @@ impl Dtype {
     }
 }
 
-/// The order of the operands is kept because it decides which NaN survives.
+/// `target + other` with the widest instructions that the processor has; the bits are the same.
 fn add<T: Element>(target: &mut [u8], other: &[u8], target_is_left: bool) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has them.
+            return unsafe { add_avx512::<T>(target, other, target_is_left) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { add_avx2::<T>(target, other, target_is_left) };
+        }
+    }
+    add_portable::<T>(target, other, target_is_left);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn add_avx512<T: Element>(target: &mut [u8], other: &[u8], target_is_left: bool) {
+    add_portable::<T>(target, other, target_is_left);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn add_avx2<T: Element>(target: &mut [u8], other: &[u8], target_is_left: bool) {
+    add_portable::<T>(target, other, target_is_left);
+}
+
+/// The order of the operands is kept because it decides which NaN survives.
+#[inline(always)]
+fn add_portable<T: Element>(target: &mut [u8], other: &[u8], target_is_left: bool) {
     let target: &mut [T] = bytemuck::cast_slice_mut(target);
     let other: &[T] = bytemuck::cast_slice(other);
     if target_is_left {
