@@ -14,6 +14,10 @@ pub(super) const MAX_ARGS: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum FusedOp {
+    /// `a + b * c`.
+    PlusProduct,
+    /// `a - b * c`.
+    MinusProduct,
     /// `a * b + c * d`: a running mean.
     SumOfProducts,
     /// `a * b - c * d`: a velocity.
@@ -24,30 +28,43 @@ pub(super) enum FusedOp {
     Step,
     /// The same with 0 instead of a negative `d`.
     StepFromZero,
+    /// `a * sqrt(b + c) / sqrt(d + e)`: a step in units of earlier ones.
+    RatioOfRoots,
+    /// The same with 0 instead of negative sums.
+    RatioOfRootsFromZero,
 }
 
 impl FusedOp {
-    pub(super) const ALL: [FusedOp; 5] = [
+    pub(super) const ALL: [FusedOp; 9] = [
+        FusedOp::PlusProduct,
+        FusedOp::MinusProduct,
         FusedOp::SumOfProducts,
         FusedOp::DifferenceOfProducts,
         FusedOp::SumWithSquare,
         FusedOp::Step,
         FusedOp::StepFromZero,
+        FusedOp::RatioOfRoots,
+        FusedOp::RatioOfRootsFromZero,
     ];
 
     /// How many operands it has.
     pub(super) fn arity(self) -> usize {
+        use FusedOp::*;
         match self {
-            FusedOp::Step | FusedOp::StepFromZero => 5,
-            _ => 4,
+            PlusProduct | MinusProduct => 3,
+            SumOfProducts | DifferenceOfProducts | SumWithSquare => 4,
+            Step | StepFromZero | RatioOfRoots | RatioOfRootsFromZero => 5,
         }
     }
 
     /// Rough cost of one element in units of a simple vector instruction.
     pub(super) fn cost(self) -> usize {
+        use FusedOp::*;
         match self {
-            FusedOp::Step | FusedOp::StepFromZero => 9,
-            _ => 2,
+            PlusProduct | MinusProduct => 1,
+            SumOfProducts | DifferenceOfProducts | SumWithSquare => 2,
+            Step | StepFromZero => 9,
+            RatioOfRoots | RatioOfRootsFromZero => 13,
         }
     }
 }
@@ -74,23 +91,42 @@ pub(super) struct Finder<'a> {
 impl Finder<'_> {
     /// What instruction `k` becomes, if it takes others in. Its operands are floats.
     pub(super) fn fuse(&self, k: usize) -> Option<Fused> {
-        let Instr::Binary(op @ (BinaryOp::Add | BinaryOp::Sub), left, right) = self.instrs[k]
-        else {
+        let Instr::Binary(op, left, right) = self.instrs[k] else {
             return None;
         };
-        if op == BinaryOp::Sub
-            && let Some(step) = self.step(left, right)
-        {
+        match op {
+            BinaryOp::Add => self.sum(left, right),
+            BinaryOp::Sub => self.difference(left, right),
+            BinaryOp::Div => self.ratio_of_roots(left, right),
+            _ => None,
+        }
+    }
+
+    fn sum(&self, left: Reg, right: Reg) -> Option<Fused> {
+        let (first, second) = (self.product(left), self.product(right));
+        let (Some((a, b)), Some((c, d))) = (first, second) else {
+            let (a, (b, c)) = match (first, second) {
+                (None, Some(product)) => (left, product),
+                (Some(product), None) => (right, product),
+                _ => return None,
+            };
+            return Some(Fused::new(FusedOp::PlusProduct, &[a, b, c]));
+        };
+        Some(match self.square(d) {
+            Some(root) => Fused::new(FusedOp::SumWithSquare, &[a, b, c, root]),
+            None => Fused::new(FusedOp::SumOfProducts, &[a, b, c, d]),
+        })
+    }
+
+    fn difference(&self, left: Reg, right: Reg) -> Option<Fused> {
+        if let Some(step) = self.step(left, right) {
             return Some(step);
         }
-        let (a, b) = self.binary(BinaryOp::Mul, left)?;
-        let (c, d) = self.binary(BinaryOp::Mul, right)?;
-        let of = |op, d| Some(Fused::new(op, &[a, b, c, d]));
-        match (op, self.square(d)) {
-            (BinaryOp::Sub, _) => of(FusedOp::DifferenceOfProducts, d),
-            (_, Some(root)) => of(FusedOp::SumWithSquare, root),
-            _ => of(FusedOp::SumOfProducts, d),
-        }
+        let (c, d) = self.product(right)?;
+        Some(match self.product(left) {
+            Some((a, b)) => Fused::new(FusedOp::DifferenceOfProducts, &[a, b, c, d]),
+            None => Fused::new(FusedOp::MinusProduct, &[left, c, d]),
+        })
     }
 
     /// `a - b * c / (sqrt(d) + e)`.
@@ -98,13 +134,54 @@ impl Finder<'_> {
         let (above, below) = self.binary(BinaryOp::Div, right)?;
         let (b, c) = self.binary(BinaryOp::Mul, above)?;
         let (root, e) = self.binary(BinaryOp::Add, below)?;
-        let Instr::Unary(UnaryOp::Sqrt, d) = *self.only_read_here(root)? else {
+        let op = |from_zero| match from_zero {
+            true => FusedOp::StepFromZero,
+            false => FusedOp::Step,
+        };
+        let (d, from_zero) = self.root(root)?;
+        Some(Fused::new(op(from_zero), &[a, b, c, d, e]))
+    }
+
+    /// `a * sqrt(b + c) / sqrt(d + e)`.
+    fn ratio_of_roots(&self, above: Reg, below: Reg) -> Option<Fused> {
+        let (a, root) = self.binary(BinaryOp::Mul, above)?;
+        let (first, second) = (self.root(root)?, self.root(below)?);
+        let op = match (first.1, second.1) {
+            (false, false) => FusedOp::RatioOfRoots,
+            (true, true) => FusedOp::RatioOfRootsFromZero,
+            _ => return None,
+        };
+        let ((b, c), (d, e)) = (self.sum_below(first)?, self.sum_below(second)?);
+        Some(Fused::new(op, &[a, b, c, d, e]))
+    }
+
+    /// What a value is the root of, and whether 0 is taken instead where that is negative.
+    fn root(&self, value: Reg) -> Option<(Reg, bool)> {
+        let Instr::Unary(UnaryOp::Sqrt, x) = *self.only_read_here(value)? else {
             return None;
         };
-        Some(match self.not_negative(d) {
-            Some(d) => Fused::new(FusedOp::StepFromZero, &[a, b, c, d, e]),
-            None => Fused::new(FusedOp::Step, &[a, b, c, d, e]),
+        Some(match self.not_negative(x) {
+            Some(x) => (x, true),
+            None => (x, false),
         })
+    }
+
+    /// The operands of a sum of which nothing but a root is taken.
+    fn sum_below(&self, (value, from_zero): (Reg, bool)) -> Option<(Reg, Reg)> {
+        // Not to be negative it is compared as well.
+        let reads = 1 + usize::from(from_zero);
+        match *self.defined_by(value)? {
+            Instr::Binary(BinaryOp::Add, a, b) if self.reads[self.value(value)] == reads => {
+                Some((a, b))
+            }
+            _ => None,
+        }
+    }
+
+    /// The factors of a product, or of a square.
+    fn product(&self, value: Reg) -> Option<(Reg, Reg)> {
+        let square = || self.square(value).map(|x| (x, x));
+        self.binary(BinaryOp::Mul, value).or_else(square)
     }
 
     /// `x` of `x < 0 ? 0 : x`.

@@ -360,9 +360,16 @@ impl<T: Math> Body for Fused<T> {
     #[inline(always)]
     unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         let step = |a: T, b: T, c: T, d: T, e: T| a - b * c / (d.sqrt() + e);
+        let from_zero = |x: T| if x < T::ZERO { T::ZERO } else { x };
         // SAFETY: the caller's promise, in every arm.
         unsafe {
             match FusedOp::ALL[usize::from(op)] {
+                FusedOp::PlusProduct => {
+                    blocks(n, args, out, |[a, b, c]: [T; 3]| a + b * c);
+                }
+                FusedOp::MinusProduct => {
+                    blocks(n, args, out, |[a, b, c]: [T; 3]| a - b * c);
+                }
                 FusedOp::SumOfProducts => {
                     blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * d);
                 }
@@ -377,7 +384,17 @@ impl<T: Math> Body for Fused<T> {
                 }
                 FusedOp::StepFromZero => {
                     blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
-                        step(a, b, c, if d < T::ZERO { T::ZERO } else { d }, e)
+                        step(a, b, c, from_zero(d), e)
+                    });
+                }
+                FusedOp::RatioOfRoots => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        a * (b + c).sqrt() / (d + e).sqrt()
+                    });
+                }
+                FusedOp::RatioOfRootsFromZero => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        a * from_zero(b + c).sqrt() / from_zero(d + e).sqrt()
                     });
                 }
             }

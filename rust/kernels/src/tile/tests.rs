@@ -157,9 +157,32 @@ fn optimizers(dtype: DType) -> Vec<(Vec<Instr>, usize)> {
         ]);
         (instrs, next + 2)
     };
+    // The first input in the ratio of the roots of two sums, each clipped or not.
+    let ratio = |is_clipped: bool| {
+        let mut instrs = vec![binary(Add, 1, 2), binary(Add, 3, 4)];
+        let (mut above, mut below) = (5, 6);
+        if is_clipped {
+            (instrs, above) = clip(instrs, 5);
+            (instrs, below) = clip(instrs, 6);
+        }
+        let next = 5 + instrs.len() as Reg;
+        instrs.extend([
+            unary(UnaryOp::Sqrt, above),
+            unary(UnaryOp::Sqrt, below),
+            binary(Mul, 0, next),
+            binary(Div, next + 2, next + 1),
+        ]);
+        instrs
+    };
     let (clipped, of) = clip(Vec::new(), 3);
     let (mean, of_mean) = clip(square.clone(), 8);
     vec![
+        (vec![binary(Mul, 1, 2), binary(Add, 0, 5)], 1),
+        (vec![binary(Mul, 1, 2), binary(Add, 5, 0)], 1),
+        (vec![unary(UnaryOp::Square, 1), binary(Add, 0, 5)], 1),
+        (vec![binary(Mul, 1, 2), binary(Sub, 0, 5)], 1),
+        (ratio(false), 1),
+        (ratio(true), 1),
         (products(Add), 1),
         (products(Sub), 1),
         (square, 1),
@@ -192,10 +215,14 @@ fn what_optimizers_do_is_run_as_one() {
 
 #[test]
 fn a_result_of_what_is_run_as_one_may_lie_where_an_operand_does() {
-    let (instrs, _) = &optimizers(DType::F32)[4];
-    let last = 4 + instrs.len() as Reg;
-    let program = TileProgram::new(&[DType::F32; 5], instrs, &[last], &[]).expect("valid");
-    assert_eq!(program.code.in_place, [0b11111]);
+    let instrs = [
+        Instr::Binary(BinaryOp::Mul, 1, 2),
+        Instr::Binary(BinaryOp::Sub, 0, 3),
+    ];
+    let program = TileProgram::new(&[DType::F32; 3], &instrs, &[4], &[]).expect("valid");
+    assert_eq!(program.code.in_place, [0b111]);
+    let program = TileProgram::new(&[DType::F32; 3], &instrs[..1], &[3], &[]).expect("valid");
+    assert_eq!(program.code.in_place, [0b001]);
 }
 
 /// One reduction of every kind over every set of axes, beside an elementwise output.
