@@ -14,6 +14,11 @@ pub use max::{WindowIndex, max_pool, max_pool_backward};
 use crate::dtype::DType;
 use crate::error::KernelError;
 
+/// Bytes that are asked for in advance at most: they have to stay in the first-level cache.
+const AHEAD: usize = 16 << 10;
+/// An input of so many bytes may be in a second-level cache.
+const CACHED: usize = 1 << 20;
+
 /// The sizes of a pooling operation. One and two spatial axes are three with sizes of 1 in front:
 /// window 1, stride 1, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +123,16 @@ impl PoolShape {
                 && self.pad_low[a] == 0
                 && self.input[a] == self.output[a] * self.stride[a]
         })
+    }
+
+    /// How many elements ahead of a window memory is asked for, if the input is not in a cache anyway:
+    /// where the next row of windows is, or within this one where rows are long. What moves along
+    /// several rows at a time does without the processor's own foresight on some machines, and waits
+    /// for each line.
+    fn ahead<T>(&self) -> Option<usize> {
+        let row = self.stride[1] * self.input[2] * self.channels;
+        let is_far = self.batch * self.image_len() * size_of::<T>() > CACHED;
+        is_far.then(|| row.min(AHEAD / size_of::<T>()))
     }
 
     /// Rough cost of an output position in picoseconds.

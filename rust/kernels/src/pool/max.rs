@@ -102,6 +102,7 @@ impl<T: Element, I: WindowIndex> Body for Forward<'_, T, I> {
     fn run(self) {
         let c = self.shape.channels;
         let pair = self.shape.window == [1, 2, 2] && self.shape.tiles();
+        let ahead = self.shape.ahead::<T>();
         for o in self.range {
             // SAFETY: each output position is one task's.
             let out = unsafe { self.out.slice(o * c..(o + 1) * c) };
@@ -109,6 +110,11 @@ impl<T: Element, I: WindowIndex> Body for Forward<'_, T, I> {
             let index = self.indices.map(|i| unsafe { i.slice(o * c..(o + 1) * c) });
             if pair {
                 let rows = square_rows(self.x, self.shape, o);
+                if let Some(ahead) = ahead {
+                    for row in [rows[0], rows[2]] {
+                        simd::prefetch(row.as_ptr().wrapping_add(ahead), 2 * c);
+                    }
+                }
                 match index {
                     Some(index) => square(rows, out, index),
                     None => square_values(rows, out),
@@ -265,11 +271,20 @@ impl<T: Float + Element, I: WindowIndex> Body for Backward<'_, T, I> {
     #[inline(always)]
     fn run(self) {
         let c = self.shape.channels;
+        let ahead = self.shape.ahead::<T>();
         for o in self.range {
             let (dy, index) = (
                 &self.dy[o * c..(o + 1) * c],
                 &self.indices[o * c..(o + 1) * c],
             );
+            if self.tiles
+                && let Some(ahead) = ahead
+            {
+                self.shape.for_each_cell(o, |_, i| {
+                    let at = self.dx.get().wrapping_add(i * c + ahead);
+                    simd::prefetch(at.cast_const(), c);
+                });
+            }
             self.shape.for_each_cell(o, |cell, i| {
                 // SAFETY: the element is in an image of this task's, or, where windows do not
                 // overlap, in a window of this task's.
