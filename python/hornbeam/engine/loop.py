@@ -261,9 +261,9 @@ def _run_at_once(
     while True:
         due = callbacks.next_due(position.batch)
         limit = None if due is None else max(1, due - position.batch)
-        run.run(max_steps=limit, max_seconds=INTERVAL)
+        ran = run.run(max_steps=limit, max_seconds=INTERVAL)
         position.follow()
-        if watched and run.steps_done and not np.isfinite(run.last()[loss]):
+        if watched and ran and not np.isfinite(run.last()[loss]):
             _report_bad_loss(plan, position, callbacks)
             if plan.model.stop_training:
                 return

@@ -11,6 +11,7 @@ from hornbeam.callbacks import (
     Callback,
     EarlyStopping,
     ReduceLROnPlateau,
+    TerminateOnNaN,
 )
 from hornbeam.errors import SupersededError
 from hornbeam.layers import BatchNormalization, Dense, Dropout
@@ -147,6 +148,22 @@ def test_backups_within_epochs_do_not_make_training_enter_every_batch(tmp_path, 
         with pytest.raises(CutError):
             fit_at_once(Backup(folder, 3 if cut[1] == 3 else 2, cut), x)
         assert_same(fit_at_once(Backup(folder, 2), x), expected)
+
+
+def test_a_backup_behind_the_last_batch_of_an_epoch(tmp_path):
+    """Nothing is left of it to be run, and so there is no loss that could be bad."""
+
+    def run(folder, cut=None, each=None):
+        np.random.seed(7)
+        model = build()
+        callbacks = [Backup(folder, 4, cut), TerminateOnNaN(), each or Cut()]
+        return model, model.fit(X, Y, batch_size=20, epochs=3, verbose=0, callbacks=callbacks)
+
+    whole = run(tmp_path / "whole")
+    each_batch = Cut(9, 9)
+    with pytest.raises(CutError):
+        run(tmp_path / "cut", (1, 4), each_batch)
+    assert_same(run(tmp_path / "cut"), whole)
 
 
 def test_training_that_had_stopped_does_not_go_on(tmp_path):
