@@ -10,6 +10,8 @@ import pytest
 
 from hornbeam import backend as K  # noqa: N812
 from hornbeam import constraints, optimizers
+from hornbeam.layers import Dense
+from hornbeam.models import Sequential
 from hornbeam.optimizers import schedules
 
 STEPS = 7
@@ -179,6 +181,25 @@ def assert_same(actual, expected, rtol=1e-9):
 @pytest.mark.parametrize(("cls", "rule", "arguments"), CASES)
 def test_formula(cls, rule, arguments):
     assert_same(run(cls(**arguments)), reference(rule(**arguments)))
+
+
+@pytest.mark.parametrize("floatx", ["float32", "float64"])
+@pytest.mark.parametrize(("cls", "rule", "arguments"), CASES)
+def test_means_of_gradients_that_are_gone_do_not_become_subnormal(cls, rule, arguments, floatx):
+    K.set_floatx(floatx)
+    model = Sequential([Dense(3, use_bias=False, input_shape=(5,))])
+    model.compile(cls(**arguments), "mse")
+    x, y = np.zeros((4, 5), floatx), np.ones((4, 3), floatx)
+    model.train_on_batch(x, y)
+    smallest = np.finfo(floatx).tiny
+    state = model.optimizer.get_weights()
+    faint = [np.full_like(s, 1.0001 * smallest) if s.shape == (5, 3) else s for s in state]
+    model.optimizer.set_weights(faint)
+    before = model.get_weights()
+    model.fit(x, y, epochs=3, verbose=0)
+    for value in model.optimizer.get_weights():
+        assert ((value == 0) | (np.abs(value) >= smallest)).all()
+    np.testing.assert_allclose(model.get_weights(), before, atol=1e-15)
 
 
 @pytest.mark.parametrize(("cls", "rule", "arguments"), CASES)

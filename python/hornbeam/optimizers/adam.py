@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as K
-from .base import Optimizer, number, zeros_like_all
+from .base import Optimizer, flushed, number, zeros_like_all
 
 
 class _Moments(Optimizer):
@@ -73,8 +73,8 @@ class Adam(_Moments):
         greatest = zeros_like_all(params, "vhat") if self.amsgrad else [None] * len(params)
         self.weights = [self.iterations, *ms, *vs, *(v for v in greatest if v is not None)]
         for p, g, m, v, vhat in zip(params, gradients, ms, vs, greatest, strict=True):
-            m_t = self.beta_1 * m + (1.0 - self.beta_1) * g
-            v_t = self.beta_2 * v + (1.0 - self.beta_2) * K.square(g)
+            m_t = flushed(self.beta_1 * m + (1.0 - self.beta_1) * g)
+            v_t = flushed(self.beta_2 * v + (1.0 - self.beta_2) * K.square(g))
             self.updates += [K.update(m, m_t), K.update(v, v_t)]
             if vhat is not None:
                 v_t = K.maximum(vhat, v_t)
@@ -145,8 +145,8 @@ class Adamax(_Moments):
         ms, us = zeros_like_all(params, "m"), zeros_like_all(params, "u")
         self.weights = [self.iterations, *ms, *us]
         for p, g, m, u in zip(params, gradients, ms, us, strict=True):
-            m_t = self.beta_1 * m + (1.0 - self.beta_1) * g
-            u_t = K.maximum(self.beta_2 * u, K.abs(g))
+            m_t = flushed(self.beta_1 * m + (1.0 - self.beta_1) * g)
+            u_t = flushed(K.maximum(self.beta_2 * u, K.abs(g)))
             self.updates += [K.update(m, m_t), K.update(u, u_t)]
             yield p - lr_t * m_t / (u_t + self.epsilon)
 
@@ -199,8 +199,8 @@ class Nadam(_Moments):
         self._slots = [*ms, *vs]
         self.weights = [self.iterations, self.m_schedule, *self._slots]
         for p, g, m, v in zip(params, gradients, ms, vs, strict=True):
-            m_t = self.beta_1 * m + (1.0 - self.beta_1) * g
-            v_t = self.beta_2 * v + (1.0 - self.beta_2) * K.square(g)
+            m_t = flushed(self.beta_1 * m + (1.0 - self.beta_1) * g)
+            v_t = flushed(self.beta_2 * v + (1.0 - self.beta_2) * K.square(g))
             self.updates += [K.update(m, m_t), K.update(v, v_t)]
             m_bar = of_gradient * g + of_moment * m_t
             yield p - lr * m_bar / (K.sqrt(v_t * of_size) + self.epsilon)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend as K
-from .base import Optimizer, number, zeros_like_all
+from .base import Optimizer, flushed, number, zeros_like_all
 
 
 def root(a: Any, epsilon: float, inside: bool) -> Any:
@@ -73,15 +73,15 @@ class RMSprop(_Accumulating):
         means = zeros_like_all(params, "mean") if self.centered else []
         self._keep([*accumulators, *moments, *means])
         for i, (p, g, a) in enumerate(zip(params, gradients, accumulators, strict=True)):
-            new_a = self.rho * a + (1.0 - self.rho) * K.square(g)
+            new_a = flushed(self.rho * a + (1.0 - self.rho) * K.square(g))
             self.updates.append(K.update(a, new_a))
             if self.centered:
-                mean = self.rho * means[i] + (1.0 - self.rho) * g
+                mean = flushed(self.rho * means[i] + (1.0 - self.rho) * g)
                 self.updates.append(K.update(means[i], mean))
                 new_a = new_a - K.square(mean)
             step = lr * g / root(new_a, self.epsilon, self.epsilon_inside)
             if self.momentum:
-                step = self.momentum * moments[i] + step
+                step = flushed(self.momentum * moments[i] + step)
                 self.updates.append(K.update(moments[i], step))
             yield p - step
 
@@ -186,10 +186,10 @@ class Adadelta(_Accumulating):
         self._keep([*accumulators, *deltas])
         rho, epsilon = self.rho, self.epsilon
         for p, g, a, d in zip(params, gradients, accumulators, deltas, strict=True):
-            new_a = rho * a + (1.0 - rho) * K.square(g)
+            new_a = flushed(rho * a + (1.0 - rho) * K.square(g))
             step = g * K.sqrt(d + epsilon) / K.sqrt(new_a + epsilon)
             self.updates.append(K.update(a, new_a))
-            self.updates.append(K.update(d, rho * d + (1.0 - rho) * K.square(step)))
+            self.updates.append(K.update(d, flushed(rho * d + (1.0 - rho) * K.square(step))))
             yield p - lr * step
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import backend as K
-from .base import Optimizer, number, zeros_like_all
+from .base import Optimizer, flushed, number, zeros_like_all
 
 
 class SGD(Optimizer):
@@ -41,7 +41,7 @@ class SGD(Optimizer):
         moments = zeros_like_all(params, "momentum")
         self.weights = [self.iterations, *moments]
         for p, g, m in zip(params, gradients, moments, strict=True):
-            v = self.momentum * m - lr * g
+            v = flushed(self.momentum * m - lr * g)
             self.updates.append(K.update(m, v))
             yield p + (self.momentum * v - lr * g if self.nesterov else v)
 

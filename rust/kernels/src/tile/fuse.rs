@@ -24,6 +24,10 @@ pub(super) enum FusedOp {
     DifferenceOfProducts,
     /// `a * b + c * (d * d)`: a running mean of squares.
     SumWithSquare,
+    /// The same three with 0 instead of a result whose magnitude is below `e`.
+    SumOfProductsOrZero,
+    DifferenceOfProductsOrZero,
+    SumWithSquareOrZero,
     /// `a - b * c / (sqrt(d) + e)`: an adaptive step.
     Step,
     /// The same with 0 instead of a negative `d`.
@@ -35,12 +39,15 @@ pub(super) enum FusedOp {
 }
 
 impl FusedOp {
-    pub(super) const ALL: [FusedOp; 9] = [
+    pub(super) const ALL: [FusedOp; 12] = [
         FusedOp::PlusProduct,
         FusedOp::MinusProduct,
         FusedOp::SumOfProducts,
         FusedOp::DifferenceOfProducts,
         FusedOp::SumWithSquare,
+        FusedOp::SumOfProductsOrZero,
+        FusedOp::DifferenceOfProductsOrZero,
+        FusedOp::SumWithSquareOrZero,
         FusedOp::Step,
         FusedOp::StepFromZero,
         FusedOp::RatioOfRoots,
@@ -53,6 +60,7 @@ impl FusedOp {
         match self {
             PlusProduct | MinusProduct => 3,
             SumOfProducts | DifferenceOfProducts | SumWithSquare => 4,
+            SumOfProductsOrZero | DifferenceOfProductsOrZero | SumWithSquareOrZero => 5,
             Step | StepFromZero | RatioOfRoots | RatioOfRootsFromZero => 5,
         }
     }
@@ -63,6 +71,7 @@ impl FusedOp {
         match self {
             PlusProduct | MinusProduct => 1,
             SumOfProducts | DifferenceOfProducts | SumWithSquare => 2,
+            SumOfProductsOrZero | DifferenceOfProductsOrZero | SumWithSquareOrZero => 3,
             Step | StepFromZero => 9,
             RatioOfRoots | RatioOfRootsFromZero => 13,
         }
@@ -91,6 +100,13 @@ pub(super) struct Finder<'a> {
 impl Finder<'_> {
     /// What instruction `k` becomes, if it takes others in. Its operands are floats.
     pub(super) fn fuse(&self, k: usize) -> Option<Fused> {
+        if let Instr::Select(condition, zero, x) = self.instrs[k] {
+            return self.or_zero(condition, zero, x);
+        }
+        self.unconditional(k)
+    }
+
+    fn unconditional(&self, k: usize) -> Option<Fused> {
         let Instr::Binary(op, left, right) = self.instrs[k] else {
             return None;
         };
@@ -100,6 +116,27 @@ impl Finder<'_> {
             BinaryOp::Div => self.ratio_of_roots(left, right),
             _ => None,
         }
+    }
+
+    /// `|x| < e ? 0 : x` of a running mean that nothing else reads.
+    fn or_zero(&self, condition: Reg, zero: Reg, x: Reg) -> Option<Fused> {
+        let (magnitude, e) = self.binary(BinaryOp::Lt, condition)?;
+        let Instr::Unary(UnaryOp::Abs, of) = *self.only_read_here(magnitude)? else {
+            return None;
+        };
+        let value = self.value(x);
+        if self.value(of) != value || self.reads[value] != 2 || !self.is_zero(zero) {
+            return None;
+        }
+        let inner = self.unconditional(value.checked_sub(self.inputs)?)?;
+        let op = match inner.op {
+            FusedOp::SumOfProducts => FusedOp::SumOfProductsOrZero,
+            FusedOp::DifferenceOfProducts => FusedOp::DifferenceOfProductsOrZero,
+            FusedOp::SumWithSquare => FusedOp::SumWithSquareOrZero,
+            _ => return None,
+        };
+        let [a, b, c, d, _] = inner.args;
+        Some(Fused::new(op, &[a, b, c, d, e]))
     }
 
     fn sum(&self, left: Reg, right: Reg) -> Option<Fused> {
@@ -190,12 +227,15 @@ impl Finder<'_> {
             return None;
         };
         let (compared, bound) = self.binary(BinaryOp::Lt, condition)?;
-        let is_zero = |reg| match self.defined_by(reg) {
+        let is_same = self.value(compared) == self.value(x);
+        (is_same && self.is_zero(zero) && self.is_zero(bound)).then_some(x)
+    }
+
+    fn is_zero(&self, reg: Reg) -> bool {
+        match self.defined_by(reg) {
             Some(Instr::Const(s @ (Scalar::F32(_) | Scalar::F64(_)))) => s.bytes() == [0; 8],
             _ => false,
-        };
-        let fits = self.value(compared) == self.value(x) && is_zero(zero) && is_zero(bound);
-        fits.then_some(x)
+        }
     }
 
     fn square(&self, value: Reg) -> Option<Reg> {

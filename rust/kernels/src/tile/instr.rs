@@ -360,6 +360,7 @@ impl<T: Math> Body for Fused<T> {
     #[inline(always)]
     unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         let step = |a: T, b: T, c: T, d: T, e: T| a - b * c / (d.sqrt() + e);
+        let or_zero = |x: T, e: T| if x.absolute() < e { T::ZERO } else { x };
         let from_zero = |x: T| if x < T::ZERO { T::ZERO } else { x };
         // SAFETY: the caller's promise, in every arm.
         unsafe {
@@ -378,6 +379,21 @@ impl<T: Math> Body for Fused<T> {
                 }
                 FusedOp::SumWithSquare => {
                     blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * (d * d));
+                }
+                FusedOp::SumOfProductsOrZero => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        or_zero(a * b + c * d, e)
+                    });
+                }
+                FusedOp::DifferenceOfProductsOrZero => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        or_zero(a * b - c * d, e)
+                    });
+                }
+                FusedOp::SumWithSquareOrZero => {
+                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        or_zero(a * b + c * (d * d), e)
+                    });
                 }
                 FusedOp::Step => {
                     blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| step(a, b, c, d, e));

@@ -157,6 +157,17 @@ fn optimizers(dtype: DType) -> Vec<(Vec<Instr>, usize)> {
         ]);
         (instrs, next + 2)
     };
+    // 0 for a last value that is smaller than the last input.
+    let or_zero = |mut instrs: Vec<Instr>| {
+        let (value, next) = (4 + instrs.len() as Reg, 5 + instrs.len() as Reg);
+        instrs.extend([
+            zero,
+            unary(UnaryOp::Abs, value),
+            binary(Lt, next + 1, 4),
+            Instr::Select(next + 2, next, value),
+        ]);
+        instrs
+    };
     // The first input in the ratio of the roots of two sums, each clipped or not.
     let ratio = |is_clipped: bool| {
         let mut instrs = vec![binary(Add, 1, 2), binary(Add, 3, 4)];
@@ -183,6 +194,9 @@ fn optimizers(dtype: DType) -> Vec<(Vec<Instr>, usize)> {
         (vec![binary(Mul, 1, 2), binary(Sub, 0, 5)], 1),
         (ratio(false), 1),
         (ratio(true), 1),
+        (or_zero(products(Add)), 1),
+        (or_zero(products(Sub)), 1),
+        (or_zero(square.clone()), 1),
         (products(Add), 1),
         (products(Sub), 1),
         (square, 1),
