@@ -224,6 +224,7 @@ fn a_pass_is_resumed_where_another_is() {
     second.set(&first.get().bytes).unwrap();
     assert!(two.resume(4, one.sums(), None).is_err());
     two.resume(2, one.sums(), Some(one.last())).unwrap();
+    assert_eq!((two.means(), two.last()), (one.means(), one.last()));
     one.run(None, None).unwrap();
     two.run(None, None).unwrap();
     assert_eq!(bits(&first), bits(&second));

@@ -36,12 +36,7 @@ impl Link {
             let Some(outgoing) = self.outgoing.back_mut() else {
                 return;
             };
-            let payload = match &outgoing.payload {
-                Payload::Owned(bytes) => bytes.clone(),
-                Payload::Of(key, item) => work
-                    .outgoing(*key, item)
-                    .map_or(vec![], |(_, bytes)| bytes.to_vec()),
-            };
+            let payload = outgoing.payload(work).to_vec();
             match fault {
                 Fault::Die | Fault::Stop(_) => {}
                 Fault::Delay { time, .. } => self.delayed_until = Some(now + time),

@@ -19,11 +19,8 @@ impl Link {
             self.begin_frames(work, now);
             // A frame that the fault injector loses counts as written.
             self.end_frames(work);
-            if self.outgoing.is_empty() {
+            if self.outgoing.is_empty() || self.is_delayed(now) {
                 break;
-            }
-            if self.is_delayed(now) {
-                continue;
             }
             match self.write_frames(work) {
                 Ok(count) => {
@@ -165,12 +162,11 @@ impl Link {
     /// Lets go of the frames that have been written.
     fn end_frames(&mut self, work: &mut Work) {
         let is_written = |frame: &Outgoing| frame.written == frame.total;
-        while self.outgoing.front().is_some_and(is_written) {
-            let frame = self.outgoing.pop_front();
+        while self.outgoing.front().is_some_and(is_written)
+            && let Some(frame) = self.outgoing.pop_front()
+        {
             self.stats.frames_sent += 1;
-            if let Some(frame) = frame
-                && let Some((key, item)) = frame.item
-            {
+            if let Some((key, item)) = frame.item {
                 work.sent(self.peer.rank as usize, key, &item, frame.is_referred);
             }
         }

@@ -308,12 +308,9 @@ impl<'a> Compiler<'a> {
             same: &self.same,
             reads: &reads,
         };
-        let is_float = |k: &usize| self.types[self.inputs.len() + k].is_float();
-        let found = (0..self.instrs.len()).filter(is_float);
-        let found: Vec<_> = found.map(|k| (k, finder.fuse(k))).collect();
-        for (k, fused) in found {
-            self.fused[k] = fused;
-        }
+        let is_float = |k: usize| self.types[self.inputs.len() + k].is_float();
+        let fuse = |k: usize| finder.fuse(k).filter(|_| is_float(k));
+        self.fused = (0..self.instrs.len()).map(fuse).collect();
     }
 
     /// The operands of an instruction, with what it has taken in.
@@ -477,19 +474,18 @@ impl<'a> Compiler<'a> {
     fn cost(&self) -> usize {
         let of = |reg: Reg| self.types[usize::from(reg)];
         let live = |k: &usize| self.last_use[self.inputs.len() + k].is_some();
-        let instrs = (0..self.instrs.len())
-            .filter(live)
-            .map(|k| match self.instrs[k] {
-                _ if self.fused[k].is_some() => {
-                    let width = self.types[self.inputs.len() + k].size().div_ceil(4);
-                    self.fused[k].map_or(0, |fused| fused.op.cost() * width)
-                }
+        let instrs = (0..self.instrs.len()).filter(live).map(|k| {
+            if let Some(Fused { op, args }) = self.fused[k] {
+                return op.cost() * of(args[0]).size().div_ceil(4);
+            }
+            match self.instrs[k] {
                 Instr::Const(_) => 0,
                 Instr::Unary(op, a) => op.cost(of(a)),
                 Instr::Binary(op, a, _) => op.cost(of(a)),
                 Instr::Select(_, a, _) | Instr::MulAdd(a, _, _) => of(a).size().div_ceil(4),
                 Instr::Cast(to, a) => of(a).size().max(to.size()).div_ceil(4),
-            });
+            }
+        });
         instrs.sum::<usize>() + self.reductions.len()
     }
 }
