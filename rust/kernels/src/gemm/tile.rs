@@ -83,30 +83,34 @@ impl<T: Float, const NV: usize, const MR: usize, const TAIL: bool> Body<T>
                     ka += t.csa;
                 }
             }
-            let bias = if t.bias.is_null() {
-                None
-            } else {
-                Some(load_row::<S, NV, TAIL>(t.bias, last))
-            };
-            for r in 0..MR {
-                let c = t.c.add(*t.c_rows.add(r));
-                if t.accumulate {
-                    let old = load_row::<S, NV, TAIL>(c, last);
+            // Each loop is short enough to be unrolled: an index that is not a constant would put all
+            // sums on the stack.
+            let c: [*mut T; MR] = std::array::from_fn(|r| t.c.add(*t.c_rows.add(r)));
+            if t.accumulate {
+                for r in 0..MR {
+                    let old = load_row::<S, NV, TAIL>(c[r], last);
                     for v in 0..NV {
                         acc[r][v] = S::add(old[v], acc[r][v]);
                     }
                 }
-                if let Some(bias) = bias {
+            }
+            if !t.bias.is_null() {
+                let bias = load_row::<S, NV, TAIL>(t.bias, last);
+                for r in 0..MR {
                     for v in 0..NV {
                         acc[r][v] = S::add(acc[r][v], bias[v]);
                     }
                 }
-                if t.act == Act::Relu {
+            }
+            if t.act == Act::Relu {
+                for r in 0..MR {
                     for v in 0..NV {
                         acc[r][v] = S::relu(acc[r][v]);
                     }
                 }
-                store_row::<S, NV, TAIL>(c, acc[r], last);
+            }
+            for r in 0..MR {
+                store_row::<S, NV, TAIL>(c[r], acc[r], last);
             }
         }
     }
