@@ -352,9 +352,11 @@ pub(crate) unsafe fn copy_rows<S: Simd>(
 
 struct Transpose<T> {
     from: *const T,
+    lds: usize,
     rows: usize,
     columns: usize,
     to: *mut T,
+    ldd: usize,
 }
 
 impl<T: Float> Body<T> for Transpose<T> {
@@ -362,13 +364,13 @@ impl<T: Float> Body<T> for Transpose<T> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>>(self) {
-        // SAFETY: `transpose` promises that both matrices are valid.
+        // SAFETY: `transpose_rows` promises that both matrices are valid.
         unsafe {
             transpose_panel::<S>(
                 self.from,
-                self.columns,
+                self.lds,
                 self.to,
-                self.rows,
+                self.ldd,
                 self.columns,
                 self.rows,
             );
@@ -389,12 +391,30 @@ pub(crate) unsafe fn transpose<S: Simd>(
     assert!(from.len() >= rows * columns && to.len() >= rows * columns);
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     // SAFETY: the lengths were checked.
+    unsafe { transpose_rows::<S>(from, columns, rows, columns, to, rows) };
+}
+
+/// `to[j * ldd + i] = from[i * lds + j]` for `i < rows`, `j < columns`.
+///
+/// # Safety
+/// The CPU has `S`; these elements are valid for reads and writes.
+pub(crate) unsafe fn transpose_rows<S: Simd>(
+    from: *const S::T,
+    lds: usize,
+    rows: usize,
+    columns: usize,
+    to: *mut S::T,
+    ldd: usize,
+) {
+    // SAFETY: passed on.
     unsafe {
         S::call(Transpose {
             from,
+            lds,
             rows,
             columns,
             to,
+            ldd,
         })
     }
 }

@@ -6,7 +6,8 @@
 
 use super::act::activate;
 use super::block::{
-    Block, Layout, MC, bias_ptr, copy_rows, pack, packed_len, rows, widest, with_scratch,
+    Block, Layout, MC, bias_ptr, copy_rows, pack, packed_len, rows, transpose_rows, widest,
+    with_scratch,
 };
 use super::column::column;
 use super::simd::Simd;
@@ -226,6 +227,8 @@ fn grid<S: Simd>(g: &Gemm<S::T>, threads: usize) -> (usize, usize) {
 const RESIDENT: usize = 256 * 1024;
 /// Rows of a transposed `A` that are gathered at a time.
 const MA: usize = 96;
+/// Columns of `C` that [`Part::flipped`] computes at a time.
+const NF: usize = 192;
 
 /// A product of one group on one thread.
 struct Part<'a, T> {
@@ -249,6 +252,11 @@ unsafe fn part<S: Simd>(g: &Gemm<S::T>, ep: &Epilogue<'_, S::T>) {
         wide: widest(g.m),
         gathers,
     };
+    if part.can_flip::<S>() {
+        // SAFETY: the caller's promise.
+        unsafe { part.flipped::<S>() };
+        return;
+    }
     // Rows of `B` far apart cost L1 and TLB misses for every tile; a copy pays after a few.
     let packs = g.csb != 1 || (g.n > 2 * S::LANES && (g.m > 192 || (g.m > 24 && g.rsb > 1024)));
     let (a_len, whole) = (if gathers { MA * kc } else { 0 }, packed_len::<S>(g.k, g.n));
@@ -295,6 +303,67 @@ impl<T: Float> Part<'_, T> {
             let b = g.b.get().add(k0 * g.rsb + j0 * g.csb);
             pack::<S>(b, g.rsb, g.csb, k1 - k0, j1 - j0, self.wide, to);
         }
+    }
+
+    /// Whether [`Self::flipped`] turns less around than packing `B` would.
+    fn can_flip<S: Simd<T = T>>(&self) -> bool {
+        let (g, ep) = (self.g, self.ep);
+        let plain = ep.bias.is_none() && ep.act == Act::None && !ep.accumulate;
+        g.rsb == 1
+            && g.csb != 1
+            && plain
+            && g.m.is_multiple_of(S::LANES)
+            && g.m * (g.k + g.n) < g.k * g.n
+            && packed_len::<S>(g.k, g.m) <= RESIDENT
+    }
+
+    /// `C` as the transpose of `B`'s times `A`'s, for a transposed `B`: that is read once, row by row as
+    /// it lies, and what is turned around is the smaller `A` and `C`. A product has the same bits
+    /// whichever factor is broadcast.
+    unsafe fn flipped<S: Simd<T = T>>(&self) {
+        let g = self.g;
+        let turned = packed_len::<S>(g.k, g.m);
+        with_scratch::<S::T, _>(turned + NF * g.m, |buffer| {
+            let (a, c) = buffer.split_at_mut(turned);
+            for p in 0..self.blocks {
+                let (k0, k1) = self.k(p);
+                let to = a[packed_len::<S>(k0, g.m)..].as_mut_ptr();
+                // SAFETY: the block lies inside `A`, and there is room for it.
+                unsafe {
+                    let a = g.a.get().add(k0 * g.csa);
+                    pack::<S>(a, g.csa, g.rsa, k1 - k0, g.m, self.wide, to);
+                }
+            }
+            for j in (0..g.n).step_by(NF) {
+                let columns = NF.min(g.n - j);
+                for p in 0..self.blocks {
+                    let (k0, k1) = self.k(p);
+                    // SAFETY: the block lies inside the operands.
+                    unsafe {
+                        let block = Block {
+                            a: g.b.get().add(k0 * g.rsb + j * g.csb),
+                            csa: g.rsb,
+                            segs: &[Seg { a: 0, b: 0 }],
+                            seg_len: k1 - k0,
+                            b: a[packed_len::<S>(k0, g.m)..].as_ptr(),
+                            layout: Layout::Panels(k1 - k0),
+                            c: c.as_mut_ptr(),
+                            n: g.m,
+                            accumulate: p > 0,
+                            bias: std::ptr::null(),
+                            act: Act::None,
+                            wide: self.wide,
+                        };
+                        rows::<S>(&block, columns, g.csb, g.m);
+                    }
+                }
+                // SAFETY: these columns of `C` are the caller's.
+                unsafe {
+                    let to = g.c.get().add(j);
+                    transpose_rows::<S>(c.as_ptr(), g.m, columns, g.m, to, g.rsc);
+                }
+            }
+        });
     }
 
     /// A few rows at a time through all of `k`: `A` and `C` come from memory once. `packed` holds the

@@ -228,6 +228,51 @@ fn a_row_does_not_depend_on_the_number_of_rows() {
     }
 }
 
+/// Whole vectors of rows of a transposed `B` go another way than one row more.
+#[test]
+fn a_flipped_product_has_the_same_bits() {
+    fn check<T: Float + PartialEq>(case: Case, isa: Isa) {
+        case.check::<T>(isa);
+        if case.ta {
+            // One row more is another matrix.
+            return;
+        }
+        let got = case.run::<T>(isa);
+        let more = Case {
+            m: case.m + 1,
+            ..case
+        };
+        let want = more.run::<T>(isa);
+        let rsc = case.n + case.gap;
+        for i in 0..case.m {
+            let row = i * rsc..i * rsc + case.n;
+            assert!(
+                got[row.clone()] == want[row],
+                "row {i} of {case:?} on {isa:?}"
+            );
+        }
+    }
+    for (m, n, k) in [
+        (16, 500, 40),
+        (64, 200, 128),
+        (32, 390, 300),
+        (48, 193, 600),
+    ] {
+        for (ta, gap) in [(false, 0), (true, 0), (false, 3)] {
+            let case = Case {
+                gap,
+                bias: false,
+                act: Act::None,
+                ..plain(m, n, k, ta, true)
+            };
+            for isa in isas() {
+                check::<f32>(case, isa);
+                check::<f64>(case, isa);
+            }
+        }
+    }
+}
+
 #[test]
 fn batches_share_and_stride() {
     let (batch, m, n, k) = (5, 6, 17, 9);

@@ -32,10 +32,10 @@ pub(super) enum FusedOp {
     Step,
     /// The same with 0 instead of a negative `d`.
     StepFromZero,
-    /// `a * sqrt(b + c) / sqrt(d + e)`: a step in units of earlier ones.
-    RatioOfRoots,
-    /// The same with 0 instead of negative sums.
-    RatioOfRootsFromZero,
+    /// `a * sqrt((b + c) / (d + e))`: a step in units of earlier ones.
+    RootOfRatio,
+    /// The same with 0 instead of a negative ratio.
+    RootOfRatioFromZero,
 }
 
 impl FusedOp {
@@ -50,8 +50,8 @@ impl FusedOp {
         FusedOp::SumWithSquareOrZero,
         FusedOp::Step,
         FusedOp::StepFromZero,
-        FusedOp::RatioOfRoots,
-        FusedOp::RatioOfRootsFromZero,
+        FusedOp::RootOfRatio,
+        FusedOp::RootOfRatioFromZero,
     ];
 
     /// How many operands it has.
@@ -61,7 +61,7 @@ impl FusedOp {
             PlusProduct | MinusProduct => 3,
             SumOfProducts | DifferenceOfProducts | SumWithSquare => 4,
             SumOfProductsOrZero | DifferenceOfProductsOrZero | SumWithSquareOrZero => 5,
-            Step | StepFromZero | RatioOfRoots | RatioOfRootsFromZero => 5,
+            Step | StepFromZero | RootOfRatio | RootOfRatioFromZero => 5,
         }
     }
 
@@ -72,8 +72,7 @@ impl FusedOp {
             PlusProduct | MinusProduct => 1,
             SumOfProducts | DifferenceOfProducts | SumWithSquare => 2,
             SumOfProductsOrZero | DifferenceOfProductsOrZero | SumWithSquareOrZero => 3,
-            Step | StepFromZero => 9,
-            RatioOfRoots | RatioOfRootsFromZero => 13,
+            Step | StepFromZero | RootOfRatio | RootOfRatioFromZero => 9,
         }
     }
 }
@@ -113,7 +112,7 @@ impl Finder<'_> {
         match op {
             BinaryOp::Add => self.sum(left, right),
             BinaryOp::Sub => self.difference(left, right),
-            BinaryOp::Div => self.ratio_of_roots(left, right),
+            BinaryOp::Mul => self.root_of_ratio(left, right),
             _ => None,
         }
     }
@@ -179,16 +178,25 @@ impl Finder<'_> {
         Some(Fused::new(op(from_zero), &[a, b, c, d, e]))
     }
 
-    /// `a * sqrt(b + c) / sqrt(d + e)`.
-    fn ratio_of_roots(&self, above: Reg, below: Reg) -> Option<Fused> {
-        let (a, root) = self.binary(BinaryOp::Mul, above)?;
-        let (first, second) = (self.root(root)?, self.root(below)?);
-        let op = match (first.1, second.1) {
-            (false, false) => FusedOp::RatioOfRoots,
-            (true, true) => FusedOp::RatioOfRootsFromZero,
-            _ => return None,
+    /// `a * sqrt((b + c) / (d + e))`.
+    fn root_of_ratio(&self, a: Reg, root: Reg) -> Option<Fused> {
+        let (ratio, from_zero) = self.root(root)?;
+        // Not to be negative it is compared as well.
+        let reads = 1 + usize::from(from_zero);
+        let Instr::Binary(BinaryOp::Div, above, below) = *self.defined_by(ratio)? else {
+            return None;
         };
-        let ((b, c), (d, e)) = (self.sum_below(first)?, self.sum_below(second)?);
+        if self.reads[self.value(ratio)] != reads {
+            return None;
+        }
+        let ((b, c), (d, e)) = (
+            self.binary(BinaryOp::Add, above)?,
+            self.binary(BinaryOp::Add, below)?,
+        );
+        let op = match from_zero {
+            true => FusedOp::RootOfRatioFromZero,
+            false => FusedOp::RootOfRatio,
+        };
         Some(Fused::new(op, &[a, b, c, d, e]))
     }
 
@@ -201,18 +209,6 @@ impl Finder<'_> {
             Some(x) => (x, true),
             None => (x, false),
         })
-    }
-
-    /// The operands of a sum of which nothing but a root is taken.
-    fn sum_below(&self, (value, from_zero): (Reg, bool)) -> Option<(Reg, Reg)> {
-        // Not to be negative it is compared as well.
-        let reads = 1 + usize::from(from_zero);
-        match *self.defined_by(value)? {
-            Instr::Binary(BinaryOp::Add, a, b) if self.reads[self.value(value)] == reads => {
-                Some((a, b))
-            }
-            _ => None,
-        }
     }
 
     /// The factors of a product, or of a square.

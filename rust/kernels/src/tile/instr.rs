@@ -403,14 +403,14 @@ impl<T: Math> Body for Fused<T> {
                         step(a, b, c, from_zero(d), e)
                     });
                 }
-                FusedOp::RatioOfRoots => {
+                FusedOp::RootOfRatio => {
                     blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
-                        a * (b + c).sqrt() / (d + e).sqrt()
+                        a * ((b + c) / (d + e)).sqrt()
                     });
                 }
-                FusedOp::RatioOfRootsFromZero => {
+                FusedOp::RootOfRatioFromZero => {
                     blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
-                        a * from_zero(b + c).sqrt() / from_zero(d + e).sqrt()
+                        a * from_zero((b + c) / (d + e)).sqrt()
                     });
                 }
             }
@@ -427,22 +427,24 @@ unsafe fn blocks<T: Math, const K: usize>(
     out: *mut u8,
     f: impl Fn([T; K]) -> T,
 ) {
+    // Of constant length, so that a block's results stay in registers.
     const BLOCK: usize = 64;
     let args: [*const T; K] = std::array::from_fn(|k| args[k].cast());
-    let mut block = [T::ZERO; BLOCK];
-    for at in (0..n).step_by(BLOCK) {
-        let len = BLOCK.min(n - at);
-        for (i, result) in block[..len].iter_mut().enumerate() {
-            // SAFETY: the caller's promise; `at + i < n`.
-            *result = f(std::array::from_fn(|k| unsafe {
-                args[k].add(at + i).read()
-            }));
+    let out = out.cast::<T>();
+    let whole = n - n % BLOCK;
+    // SAFETY: the caller's promise; all that is read and written lies before `n`.
+    unsafe {
+        let one = |i: usize| f(std::array::from_fn(|k| args[k].add(i).read()));
+        for at in (0..whole).step_by(BLOCK) {
+            let results: [T; BLOCK] = std::array::from_fn(|i| one(at + i));
+            out.add(at).cast::<[T; BLOCK]>().write_unaligned(results);
         }
-        // SAFETY: the caller's promise; the block ends at `n` or before.
-        unsafe {
-            let to = out.cast::<T>().add(at);
-            to.copy_from_nonoverlapping(block.as_ptr(), len);
+        let mut results = [T::ZERO; BLOCK];
+        for i in whole..n {
+            results[i - whole] = one(i);
         }
+        out.add(whole)
+            .copy_from_nonoverlapping(results.as_ptr(), n - whole);
     }
 }
 

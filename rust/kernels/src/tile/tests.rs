@@ -168,21 +168,15 @@ fn optimizers(dtype: DType) -> Vec<(Vec<Instr>, usize)> {
         ]);
         instrs
     };
-    // The first input in the ratio of the roots of two sums, each clipped or not.
+    // The first input times the root of the ratio of two sums, clipped or not.
     let ratio = |is_clipped: bool| {
-        let mut instrs = vec![binary(Add, 1, 2), binary(Add, 3, 4)];
-        let (mut above, mut below) = (5, 6);
+        let mut instrs = vec![binary(Add, 1, 2), binary(Add, 3, 4), binary(Div, 5, 6)];
+        let mut value = 7;
         if is_clipped {
-            (instrs, above) = clip(instrs, 5);
-            (instrs, below) = clip(instrs, 6);
+            (instrs, value) = clip(instrs, value);
         }
         let next = 5 + instrs.len() as Reg;
-        instrs.extend([
-            unary(UnaryOp::Sqrt, above),
-            unary(UnaryOp::Sqrt, below),
-            binary(Mul, 0, next),
-            binary(Div, next + 2, next + 1),
-        ]);
+        instrs.extend([unary(UnaryOp::Sqrt, value), binary(Mul, 0, next)]);
         instrs
     };
     let (clipped, of) = clip(Vec::new(), 3);
