@@ -42,6 +42,13 @@ fn placeholder(shape: Vec<Option<usize>>) -> Tensor {
 
 /// Layers without biases, trained on the mean of the squares of what they give.
 fn model() -> (Vec<Arc<Variable>>, Functions) {
+    model_with(|_, _, _| None)
+}
+
+/// The same with another average, of a batch, the samples and their gradients.
+fn model_with(
+    probe: impl Fn(&Builder, &Tensor, &Tensor) -> Option<Tensor>,
+) -> (Vec<Arc<Variable>>, Functions) {
     let b = Builder::default();
     let x = placeholder(vec![None, Some(WIDTHS[0])]);
     let multiple = placeholder(vec![]);
@@ -57,17 +64,22 @@ fn model() -> (Vec<Arc<Variable>>, Functions) {
     }
     let mean = |t: &Tensor| b.reduce(ReduceOp::Mean, t, &[0, 1], false).unwrap();
     let loss = mean(&b.mul(&value, &value).unwrap());
-    let mut outputs: Vec<Tensor> = gradients(std::slice::from_ref(&loss), None, &wrt)
+    let of = [&wrt[..], std::slice::from_ref(&x)].concat();
+    let mut outputs: Vec<Tensor> = gradients(std::slice::from_ref(&loss), None, &of)
         .unwrap()
         .into_iter()
         .map(Option::unwrap)
         .collect();
+    let dx = outputs.pop().unwrap();
     outputs.push(loss);
+    let probe = probe(&b, &x, &dx);
+    outputs.extend(probe.clone());
     let mut averages: Vec<Tensor> = shapes
         .iter()
         .map(|s| placeholder(s.iter().map(|&n| Some(n)).collect()))
         .collect();
     averages.push(placeholder(vec![]));
+    averages.extend(probe.map(|_| placeholder(vec![])));
     let updates = weights.iter().zip(&averages).map(|(w, g)| {
         let step = b.scale(g, 0.5).unwrap();
         (w.clone(), b.sub(&w.tensor(), &step).unwrap())
@@ -75,13 +87,18 @@ fn model() -> (Vec<Arc<Variable>>, Functions) {
     let make = |inputs: Vec<Tensor>, outputs, updates| {
         Arc::new(Function::new("f".into(), inputs, outputs, updates, 8).unwrap())
     };
-    let loss = averages[averages.len() - 1].clone();
+    let loss = averages[shapes.len()].clone();
     let functions = Functions {
         normalizers: None,
         gradient: make(vec![x, multiple], outputs, vec![]),
         apply: make(averages.clone(), vec![loss], updates.collect()),
     };
     (weights, functions)
+}
+
+fn samples() -> Vec<f32> {
+    let values = noise(ROWS * WIDTHS[0], 99);
+    values.into_iter().map(|x| x as f32).collect()
 }
 
 struct Training {
@@ -92,9 +109,14 @@ struct Training {
 
 impl Training {
     fn new(reducer: Box<dyn Reducer>) -> Training {
-        let (weights, functions) = model();
-        let values = noise(ROWS * WIDTHS[0], 99);
-        let data: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+        Training::of(model(), samples(), reducer)
+    }
+
+    fn of(
+        (weights, functions): (Vec<Arc<Variable>>, Functions),
+        data: Vec<f32>,
+        reducer: Box<dyn Reducer>,
+    ) -> Training {
         let start = data.as_ptr().cast();
         // SAFETY: the data is kept as long as the epoch.
         let x = unsafe { Samples::new(DType::F32, vec![ROWS, WIDTHS[0]], start) };
@@ -301,6 +323,47 @@ fn a_death_in_any_bucket_is_made_good() {
             });
         }
     }
+}
+
+/// An error of one member's kernel while its last layers' sums are under way.
+#[test]
+fn an_error_behind_started_buckets_ends_the_step_for_all() {
+    let expected = undisturbed();
+    // A row of a table that the first column names, looked up when all gradients are there.
+    let probe = |b: &Builder, x: &Tensor, dx: &Tensor| {
+        let sum = |t: &Tensor| b.reduce(ReduceOp::Sum, t, &[1], false).unwrap();
+        let first = Variable::new(&Literal::from_f64(
+            DType::F32,
+            vec![WIDTHS[0], 1],
+            &[1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        ));
+        let first = sum(&b.matmul(x, &first.unwrap().tensor(), false, false).unwrap());
+        let late = b.add(&first, &b.scale(&sum(dx), 0.0).unwrap()).unwrap();
+        let row = b.op(Op::Cast(DType::I64), &[&late]).unwrap();
+        let table = Variable::new(&Literal::from_f64(DType::F32, vec![4], &noise(4, 5)));
+        let op = Op::Gather { axis: 0 };
+        let found = b.op(op, &[&table.unwrap().tensor(), &row]).unwrap();
+        Some(b.reduce(ReduceOp::Mean, &found, &[0], false).unwrap())
+    };
+    on_group(&even_ranges(SHARDS, 2), |rank, group| {
+        let reducer = Threads::new(group, SMALL, true);
+        let started = Arc::clone(&reducer.started);
+        let mut data = samples();
+        // One of the second member's rows of the second batch.
+        data[(2 * BATCH - 1) * WIDTHS[0]] = 100.0;
+        let mut training = Training::of(model_with(probe), data, Box::new(reducer));
+        let error = training.epoch.run(None, None).unwrap_err();
+        let is_told = matches!(error, RuntimeError::Reduce(_));
+        assert_eq!(is_told, rank == 0, "{error}");
+        assert!(error.to_string().contains("100"), "{error}");
+        assert_eq!(training.epoch.steps_done(), 1);
+        assert_eq!(training.bits(), expected[1]);
+        if rank == 1 {
+            let started = started.lock().unwrap();
+            // The bucket with what could not be looked up is the one that does not start.
+            assert_eq!(started[..], [2, 1, 0, 3, 2, 1, 0]);
+        }
+    });
 }
 
 #[test]
