@@ -11,6 +11,7 @@ use super::op::{BinaryOp, UnaryOp};
 use crate::cpu::{Isa, isa};
 use crate::dtype::{DType, Element};
 use crate::math::{Integer, Math};
+use crate::simd::prefetch;
 
 /// Where the operands are; those that an operation does not have may be anywhere.
 pub(super) type Args = [*const u8; MAX_ARGS];
@@ -93,12 +94,18 @@ pub(super) fn mul_add(x: DType) -> InstrFn {
     }
 }
 
-/// The function for several operations at once on floats of type `x`, whose result may be in the
-/// place of an operand.
-pub(super) fn fused(x: DType) -> InstrFn {
+/// The functions for several operations at once on floats of type `x`, whose result may be in the
+/// place of an operand: for operands that are near, and for such as are not in the cache.
+pub(super) fn fused(x: DType) -> [InstrFn; 2] {
     match x {
-        DType::F32 => for_isa::<Fused<f32>>(),
-        _ => for_isa::<Fused<f64>>(),
+        DType::F32 => [
+            for_isa::<Fused<f32, false>>(),
+            for_isa::<Fused<f32, true>>(),
+        ],
+        _ => [
+            for_isa::<Fused<f64, false>>(),
+            for_isa::<Fused<f64, true>>(),
+        ],
     }
 }
 
@@ -354,9 +361,10 @@ impl<T: Math> Body for MulAdd<T> {
     }
 }
 
-struct Fused<T>(PhantomData<T>);
+/// `FAR` asks for the memory of the next tile while one is computed.
+struct Fused<T, const FAR: bool>(PhantomData<T>);
 
-impl<T: Math> Body for Fused<T> {
+impl<T: Math, const FAR: bool> Body for Fused<T, FAR> {
     #[inline(always)]
     unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8) {
         let step = |a: T, b: T, c: T, d: T, e: T| a - b * c / (d.sqrt() + e);
@@ -366,50 +374,52 @@ impl<T: Math> Body for Fused<T> {
         unsafe {
             match FusedOp::ALL[usize::from(op)] {
                 FusedOp::PlusProduct => {
-                    blocks(n, args, out, |[a, b, c]: [T; 3]| a + b * c);
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c]: [T; 3]| a + b * c);
                 }
                 FusedOp::MinusProduct => {
-                    blocks(n, args, out, |[a, b, c]: [T; 3]| a - b * c);
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c]: [T; 3]| a - b * c);
                 }
                 FusedOp::SumOfProducts => {
-                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * d);
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * d);
                 }
                 FusedOp::DifferenceOfProducts => {
-                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b - c * d);
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d]: [T; 4]| a * b - c * d);
                 }
                 FusedOp::SumWithSquare => {
-                    blocks(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * (d * d));
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d]: [T; 4]| a * b + c * (d * d));
                 }
                 FusedOp::SumOfProductsOrZero => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         or_zero(a * b + c * d, e)
                     });
                 }
                 FusedOp::DifferenceOfProductsOrZero => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         or_zero(a * b - c * d, e)
                     });
                 }
                 FusedOp::SumWithSquareOrZero => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         or_zero(a * b + c * (d * d), e)
                     });
                 }
                 FusedOp::Step => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| step(a, b, c, d, e));
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                        step(a, b, c, d, e)
+                    });
                 }
                 FusedOp::StepFromZero => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         step(a, b, c, from_zero(d), e)
                     });
                 }
                 FusedOp::RootOfRatio => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         a * ((b + c) / (d + e)).sqrt()
                     });
                 }
                 FusedOp::RootOfRatioFromZero => {
-                    blocks(n, args, out, |[a, b, c, d, e]: [T; 5]| {
+                    blocks::<FAR, _, _>(n, args, out, |[a, b, c, d, e]: [T; 5]| {
                         a * from_zero((b + c) / (d + e)).sqrt()
                     });
                 }
@@ -421,7 +431,7 @@ impl<T: Math> Body for Fused<T> {
 /// Applies `f` to `K` operands. A block of results is computed before any of it is written, so that
 /// they may lie where an operand does.
 #[inline(always)]
-unsafe fn blocks<T: Math, const K: usize>(
+unsafe fn blocks<const FAR: bool, T: Math, const K: usize>(
     n: usize,
     args: Args,
     out: *mut u8,
@@ -436,6 +446,10 @@ unsafe fn blocks<T: Math, const K: usize>(
     unsafe {
         let one = |i: usize| f(std::array::from_fn(|k| args[k].add(i).read()));
         for at in (0..whole).step_by(BLOCK) {
+            if FAR {
+                args.iter()
+                    .for_each(|arg| prefetch(arg.wrapping_add(at + n), BLOCK));
+            }
             let results: [T; BLOCK] = std::array::from_fn(|i| one(at + i));
             out.add(at).cast::<[T; BLOCK]>().write_unaligned(results);
         }

@@ -17,6 +17,9 @@ use crate::scratch::Scratch;
 /// Tiles whose length is not a multiple of this are computed in scratch memory, rounded up.
 const PAD: usize = 8;
 
+/// Inputs of so many bytes are not expected in the cache.
+const FAR: usize = 16 << 20;
+
 /// A cache line, to align constants.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -56,6 +59,8 @@ pub struct TileKernel {
     flat: bool,
     /// How many tasks the work is worth.
     pub(super) tasks: usize,
+    /// Whether the operands are too large to be in the cache.
+    pub(super) is_far: bool,
 }
 
 /// Pointers of one run, shared with the workers.
@@ -176,6 +181,8 @@ impl TileKernel {
             .next_multiple_of(64);
             running += slot;
         }
+        let flat = inputs.iter().filter(|i| i.0 == Layout::Flat);
+        let bytes: usize = flat.map(|i| i.1.size()).sum::<usize>() * dims.iter().product::<usize>();
         TileKernel {
             consts: splat_constants(&code, slot, tile),
             slot,
@@ -183,6 +190,7 @@ impl TileKernel {
             shared_bytes: partial + inputs.len() * slot,
             partial_bytes: partial,
             tasks: tasks(&code, &cut),
+            is_far: bytes >= FAR,
             flat: reductions.is_empty()
                 && outputs.iter().all(|o| o.0 == Layout::Flat)
                 && inputs
@@ -436,9 +444,10 @@ impl TileKernel {
         let n = tile.n.next_multiple_of(PAD);
         for step in &self.code.steps {
             let args = step.args.map(|a| table[usize::from(a)].cast_const());
+            let f = if self.is_far { step.far } else { step.f };
             // SAFETY: every slot holds `n` elements of its type: whole tiles of operands, or a
             // slot's capacity.
-            unsafe { (step.f)(step.op, n, args, table[usize::from(step.dst)]) };
+            unsafe { f(step.op, n, args, table[usize::from(step.dst)]) };
         }
         for &(from, o) in &self.code.copies {
             let (from, to) = (table[usize::from(from)], table[first + usize::from(o)]);

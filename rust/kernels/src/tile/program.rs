@@ -49,6 +49,8 @@ pub struct Reduction {
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub(super) f: InstrFn,
+    /// The same for operands that are far away.
+    pub(super) far: InstrFn,
     pub(super) op: u8,
     pub(super) args: [u16; MAX_ARGS],
     pub(super) dst: u16,
@@ -412,7 +414,7 @@ impl<'a> Compiler<'a> {
         for k in 0..self.instrs.len() {
             let v = self.inputs.len() + k;
             let needed = self.last_use[v].is_some() && self.same[v] == v;
-            let Some((f, op)) = self.function(k).filter(|_| needed) else {
+            let Some((f, far, op)) = self.function(k).filter(|_| needed) else {
                 continue;
             };
             if self.slot[v] == NONE {
@@ -434,6 +436,7 @@ impl<'a> Compiler<'a> {
             }
             steps.push(Step {
                 f,
+                far,
                 op,
                 args,
                 dst: self.slot[v],
@@ -442,19 +445,22 @@ impl<'a> Compiler<'a> {
         (steps, temps)
     }
 
-    fn function(&self, k: usize) -> Option<(InstrFn, u8)> {
+    /// An instruction's function, that for operands far away, and its operation.
+    fn function(&self, k: usize) -> Option<(InstrFn, InstrFn, u8)> {
         let of = |reg: Reg| self.types[usize::from(reg)];
         if let Some(Fused { op, args }) = self.fused[k] {
-            return Some((instr::fused(of(args[0])), op as u8));
+            let [f, far] = instr::fused(of(args[0]));
+            return Some((f, far, op as u8));
         }
-        match self.instrs[k] {
-            Instr::Const(_) => None,
-            Instr::Unary(op, a) => Some((instr::unary(of(a)), op as u8)),
-            Instr::Binary(op, a, _) => Some((instr::binary(of(a)), op as u8)),
-            Instr::Select(_, a, _) => Some((instr::select(of(a)), 0)),
-            Instr::MulAdd(a, _, _) => Some((instr::mul_add(of(a)), 0)),
-            Instr::Cast(to, a) => Some((instr::cast(of(a), to), 0)),
-        }
+        let (f, op) = match self.instrs[k] {
+            Instr::Const(_) => return None,
+            Instr::Unary(op, a) => (instr::unary(of(a)), op as u8),
+            Instr::Binary(op, a, _) => (instr::binary(of(a)), op as u8),
+            Instr::Select(_, a, _) => (instr::select(of(a)), 0),
+            Instr::MulAdd(a, _, _) => (instr::mul_add(of(a)), 0),
+            Instr::Cast(to, a) => (instr::cast(of(a), to), 0),
+        };
+        Some((f, f, op))
     }
 
     fn in_place(&self, output: usize, slot: u16, copies: &[(u16, u16)]) -> u64 {

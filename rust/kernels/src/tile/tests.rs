@@ -47,6 +47,8 @@ fn check_program(
     let expected: Vec<Vec<Scalar>> = points.iter().map(at).collect();
     for tasks in 1..=3 {
         kernel.tasks = tasks.min(kernel.cut.cells.max(1));
+        // As if there were more, for a part of the runs.
+        kernel.is_far = tasks == 2;
         let memory = operands.clone();
         let mut free = vec![in_place; memory.len()];
         let mut written = results.clone();
@@ -219,6 +221,22 @@ fn what_optimizers_do_is_run_as_one() {
     ];
     let program = TileProgram::new(&[DType::I32], &whole, &[3], &[]).expect("valid");
     assert_eq!(program.size().0, 3, "integers");
+}
+
+#[test]
+fn large_operands_are_far() {
+    let instrs = [
+        Instr::Binary(BinaryOp::Mul, 1, 2),
+        Instr::Binary(BinaryOp::Sub, 0, 3),
+    ];
+    let program = TileProgram::new(&[DType::F32; 3], &instrs, &[4], &[]).expect("valid");
+    let is_far = |n: usize, scalar: isize| {
+        let kernel = program.bind(&[n], 0, &[&[1], &[1], &[scalar]], &[&[1]]);
+        kernel.expect("fitting operands").is_far
+    };
+    // 2 or 3 operands of 4 bytes an element.
+    assert!(is_far(2 << 20, 0) && !is_far((2 << 20) - 1, 0));
+    assert!(is_far((2 << 20) - 1, 1));
 }
 
 #[test]
