@@ -28,6 +28,7 @@
 //! # Ok::<(), hornbeam_kernels::error::KernelError>(())
 //! ```
 
+mod cast;
 mod fuse;
 mod instr;
 mod kernel;

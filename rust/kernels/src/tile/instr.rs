@@ -24,7 +24,7 @@ pub(super) type Args = [*const u8; MAX_ARGS];
 pub(super) type InstrFn = unsafe fn(u8, usize, Args, *mut u8);
 
 /// An instruction's body, to be compiled for each instruction set.
-trait Body {
+pub(super) trait Body {
     /// # Safety
     /// As [`InstrFn`].
     unsafe fn run(op: u8, n: usize, args: Args, out: *mut u8);
@@ -44,7 +44,8 @@ unsafe fn avx2<B: Body>(op: u8, n: usize, args: Args, out: *mut u8) {
     unsafe { B::run(op, n, args, out) }
 }
 
-fn for_isa<B: Body>() -> InstrFn {
+/// The body's function for this processor.
+pub(super) fn for_isa<B: Body>() -> InstrFn {
     match isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => avx512::<B>,
@@ -109,28 +110,6 @@ pub(super) fn fused(x: DType) -> [InstrFn; 2] {
     }
 }
 
-/// The function that converts `from` into `to`.
-pub(super) fn cast(from: DType, to: DType) -> InstrFn {
-    match from {
-        DType::Bool | DType::U8 => cast_to::<u8>(to),
-        DType::I32 => cast_to::<i32>(to),
-        DType::I64 => cast_to::<i64>(to),
-        DType::F32 => cast_to::<f32>(to),
-        DType::F64 => cast_to::<f64>(to),
-    }
-}
-
-fn cast_to<A: Convert>(to: DType) -> InstrFn {
-    match to {
-        DType::Bool => for_isa::<ToBool<A>>(),
-        DType::U8 => for_isa::<To<A, u8>>(),
-        DType::I32 => for_isa::<To<A, i32>>(),
-        DType::I64 => for_isa::<To<A, i64>>(),
-        DType::F32 => for_isa::<To<A, f32>>(),
-        DType::F64 => for_isa::<To<A, f64>>(),
-    }
-}
-
 /// The function that copies values of type `x`.
 pub(super) fn copy_fn(x: DType) -> InstrFn {
     match x.size() {
@@ -140,8 +119,12 @@ pub(super) fn copy_fn(x: DType) -> InstrFn {
     }
 }
 
+/// Applies `f` to each element.
+///
+/// # Safety
+/// As [`InstrFn`], for operands of type `A` and results of type `R`.
 #[inline(always)]
-unsafe fn map1<A: Copy, R>(n: usize, args: Args, out: *mut u8, f: impl Fn(A) -> R) {
+pub(super) unsafe fn map1<A: Copy, R>(n: usize, args: Args, out: *mut u8, f: impl Fn(A) -> R) {
     let (a, out) = (args[0].cast::<A>(), out.cast::<R>());
     for i in 0..n {
         // SAFETY: the caller's promise; `i < n`.
@@ -469,170 +452,5 @@ impl<T: Copy> Body for Same<T> {
     unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe { map1(n, args, out, |x: T| x) }
-    }
-}
-
-struct ToBool<A>(PhantomData<A>);
-
-impl<A: Element> Body for ToBool<A> {
-    #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { map1(n, args, out, |x: A| u8::from(x != A::NIL)) }
-    }
-}
-
-struct To<A, B>(PhantomData<(A, B)>);
-
-impl<A: Convert, B: Convert> Body for To<A, B> {
-    #[inline(always)]
-    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { map1(n, args, out, |x: A| B::convert(x)) }
-    }
-}
-
-/// Conversion among element types with the semantics of `as`.
-trait Convert: Element {
-    fn to_u8(self) -> u8;
-    fn to_i32(self) -> i32;
-    fn to_i64(self) -> i64;
-    fn to_f32(self) -> f32;
-    fn to_f64(self) -> f64;
-    fn convert<A: Convert>(x: A) -> Self;
-}
-
-impl Convert for u8 {
-    #[inline(always)]
-    fn to_u8(self) -> u8 {
-        self
-    }
-    #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
-    }
-    #[inline(always)]
-    fn to_i64(self) -> i64 {
-        self as i64
-    }
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    #[inline(always)]
-    fn convert<A: Convert>(x: A) -> Self {
-        x.to_u8()
-    }
-}
-
-impl Convert for i32 {
-    #[inline(always)]
-    fn to_u8(self) -> u8 {
-        self as u8
-    }
-    #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self
-    }
-    #[inline(always)]
-    fn to_i64(self) -> i64 {
-        self as i64
-    }
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    #[inline(always)]
-    fn convert<A: Convert>(x: A) -> Self {
-        x.to_i32()
-    }
-}
-
-impl Convert for i64 {
-    #[inline(always)]
-    fn to_u8(self) -> u8 {
-        self as u8
-    }
-    #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
-    }
-    #[inline(always)]
-    fn to_i64(self) -> i64 {
-        self
-    }
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    #[inline(always)]
-    fn convert<A: Convert>(x: A) -> Self {
-        x.to_i64()
-    }
-}
-
-impl Convert for f32 {
-    #[inline(always)]
-    fn to_u8(self) -> u8 {
-        self as u8
-    }
-    #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
-    }
-    #[inline(always)]
-    fn to_i64(self) -> i64 {
-        self as i64
-    }
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    #[inline(always)]
-    fn convert<A: Convert>(x: A) -> Self {
-        x.to_f32()
-    }
-}
-
-impl Convert for f64 {
-    #[inline(always)]
-    fn to_u8(self) -> u8 {
-        self as u8
-    }
-    #[inline(always)]
-    fn to_i32(self) -> i32 {
-        self as i32
-    }
-    #[inline(always)]
-    fn to_i64(self) -> i64 {
-        self as i64
-    }
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self
-    }
-    #[inline(always)]
-    fn convert<A: Convert>(x: A) -> Self {
-        x.to_f64()
     }
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::cast;
 use super::fuse::{Finder, Fused, MAX_ARGS};
 use super::instr::{self, InstrFn};
 use super::op::{BinaryOp, ReduceAxes, Scalar, UnaryOp};
@@ -458,7 +459,7 @@ impl<'a> Compiler<'a> {
             Instr::Binary(op, a, _) => (instr::binary(of(a)), op as u8),
             Instr::Select(_, a, _) => (instr::select(of(a)), 0),
             Instr::MulAdd(a, _, _) => (instr::mul_add(of(a)), 0),
-            Instr::Cast(to, a) => (instr::cast(of(a), to), 0),
+            Instr::Cast(to, a) => (cast::cast(of(a), to), 0),
         };
         Some((f, f, op))
     }
