@@ -345,6 +345,7 @@ fn an_error_behind_started_buckets_ends_the_step_for_all() {
         let found = b.op(op, &[&table.unwrap().tensor(), &row]).unwrap();
         Some(b.reduce(ReduceOp::Mean, &found, &[0], false).unwrap())
     };
+    let all_have_ended = Barrier::new(2);
     on_group(&even_ranges(SHARDS, 2), |rank, group| {
         let reducer = Threads::new(group, SMALL, true);
         let started = Arc::clone(&reducer.started);
@@ -353,6 +354,8 @@ fn an_error_behind_started_buckets_ends_the_step_for_all() {
         data[(2 * BATCH - 1) * WIDTHS[0]] = 100.0;
         let mut training = Training::of(model_with(probe), data, Box::new(reducer));
         let error = training.epoch.run(None, None).unwrap_err();
+        // Who leaves sooner may be gone before the other has heard why.
+        all_have_ended.wait();
         let is_told = matches!(error, RuntimeError::Reduce(_));
         assert_eq!(is_told, rank == 0, "{error}");
         assert!(error.to_string().contains("100"), "{error}");
