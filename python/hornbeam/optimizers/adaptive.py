@@ -187,7 +187,7 @@ class Adadelta(_Accumulating):
         rho, epsilon = self.rho, self.epsilon
         for p, g, a, d in zip(params, gradients, accumulators, deltas, strict=True):
             new_a = flushed(rho * a + (1.0 - rho) * K.square(g))
-            # One root where the formula has two: roots take most of an update's time.
+            # The same with one root for two: roots and quotients take an update longest.
             step = g * K.sqrt((d + epsilon) / (new_a + epsilon))
             self.updates.append(K.update(a, new_a))
             self.updates.append(K.update(d, flushed(rho * d + (1.0 - rho) * K.square(step))))

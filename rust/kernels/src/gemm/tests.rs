@@ -228,7 +228,7 @@ fn a_row_does_not_depend_on_the_number_of_rows() {
     }
 }
 
-/// Whole vectors of rows of a transposed `B` go another way than one row more.
+/// With a transposed `B`, a number of rows that fills whole vectors goes another way than one more.
 #[test]
 fn a_flipped_product_has_the_same_bits() {
     fn check<T: Float + PartialEq>(case: Case, isa: Isa) {
