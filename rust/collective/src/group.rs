@@ -191,6 +191,12 @@ impl Group {
             .clone()
     }
 
+    /// The shards of all ranks.
+    pub fn all_shards(&self) -> Vec<std::ops::Range<u32>> {
+        let members = self.config.members.iter();
+        members.map(|member| member.shards.clone()).collect()
+    }
+
     /// Whether some member is at another address, so that data makes its way over a network.
     pub fn is_spread(&self) -> bool {
         let own = self.listener.address().ip();

@@ -13,6 +13,7 @@
 //! a reader who is late notices after reading. Imports errors and buffers.
 #![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use crate::error::{Error, Result};
 #[cfg_attr(target_os = "linux", path = "shared/linux.rs")]
 mod system;
 
+/// The bytes of a page, within which memory has one owner.
+const PAGE: usize = 4096;
 /// Where a segment's data begins.
-const DATA: usize = 4096;
+const DATA: usize = PAGE;
 const NONCE_LEN: usize = 16;
 /// The bytes of an [`Announcement`] on the wire.
 pub(crate) const ANNOUNCEMENT_LEN: usize = 60;
@@ -143,6 +146,11 @@ impl Announcement {
 
     /// Maps the segment that a peer has announced, or says why that cannot be.
     pub(crate) fn map(&self) -> Result<Mapping, String> {
+        self.open().map(|(_, mapping)| mapping)
+    }
+
+    /// The same with the segment's file.
+    fn open(&self) -> Result<(system::Opened, Mapping), String> {
         let host = system::host().ok_or("this system has no shared memory")?;
         if (self.boot, self.namespace) != (host.boot, host.namespace) {
             return Err("it belongs to another machine or container".into());
@@ -151,11 +159,12 @@ impl Announcement {
         if length < DATA {
             return Err(format!("it has only {length} bytes"));
         }
-        let map = system::open(self.process, self.file, length)?;
+        let file = system::open(self.process, self.file, length)?;
+        let map = file.map(length)?;
         if map.nonce() != self.nonce {
             return Err("it is not the memory that was announced".into());
         }
-        Ok(Mapping(map))
+        Ok((file, Mapping(map)))
     }
 }
 
@@ -287,6 +296,139 @@ impl<T: Element> DerefMut for SharedSlice<T> {
         // SAFETY: as above, and `self` is borrowed mutably. Other processes only read, and only
         // while an operation borrows the slice.
         unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.length) }
+    }
+}
+
+impl<T> SharedSlice<T> {
+    /// What a peer needs to know to map it; none where peers cannot.
+    pub(crate) fn announcement(&self) -> Option<Announcement> {
+        self.segment.announcement()
+    }
+}
+
+/// Another member's [`SharedSlice`], which its owner alone writes (see [`crate::Group::share`]). The
+/// memory outlives its owner.
+#[derive(Debug)]
+pub struct PeerSlice<T> {
+    mapping: Mapping,
+    length: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> PeerSlice<T> {
+    /// Maps what a peer has announced, or says why that cannot be.
+    pub(crate) fn map(announced: &Announcement) -> Result<Self, String> {
+        let mapping = announced.map()?;
+        Ok(PeerSlice {
+            length: (mapping.0.length - DATA) / size_of::<T>(),
+            mapping,
+            element: PhantomData,
+        })
+    }
+
+    /// The number of numbers.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Some of the numbers.
+    ///
+    /// # Safety
+    /// The owner must not write them as long as the result lives: members say to each other, by
+    /// collective operations, what is written and read when.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub unsafe fn get(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: the mapping has that many numbers behind its first page, aligned by it, any bits
+        // of which are valid, and lives as long as `self`; nobody writes them, as the caller says.
+        unsafe {
+            let first = self.mapping.0.start.as_ptr().add(DATA).cast::<T>();
+            std::slice::from_raw_parts(first.add(range.start), range.len())
+        }
+    }
+}
+
+/// One piece of memory for all members of a group, of which each writes ranges of its own and all read
+/// everything (see [`crate::Group::share_region`]). It outlives the members.
+#[derive(Debug)]
+pub struct SharedRegion<T> {
+    /// For reading, with the other members' ranges in their places.
+    whole: Map,
+    /// Where this member's ranges are written; the rest of it takes no memory.
+    own: SharedSlice<T>,
+}
+
+impl<T: Element> SharedRegion<T> {
+    /// Ranges of a region begin and end at multiples of so many numbers.
+    pub const ALIGNED: usize = PAGE / size_of::<T>();
+
+    /// A region of which all is this member's so far.
+    pub(crate) fn new(own: SharedSlice<T>) -> Result<Self> {
+        let whole = own.segment.file.map(own.segment.map.length);
+        let whole = whole.map_err(|error| Error::io("mapping shared memory", error))?;
+        Ok(SharedRegion { whole, own })
+    }
+
+    /// What a peer needs to know to map it; none where peers cannot.
+    pub(crate) fn announcement(&self) -> Option<Announcement> {
+        self.own.announcement()
+    }
+
+    /// Puts a peer's ranges in their places, or says why that cannot be.
+    pub(crate) fn cover(
+        &mut self,
+        announced: &Announcement,
+        ranges: &[Range<usize>],
+    ) -> Result<(), String> {
+        let (file, peer) = announced.open()?;
+        if peer.0.length != self.whole.length {
+            let (has, needs) = (peer.0.length, self.whole.length);
+            return Err(format!("it has {has} bytes instead of {needs}"));
+        }
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            let part = DATA + range.start * size_of::<T>()..DATA + range.end * size_of::<T>();
+            let covered = self.whole.cover(&file, &part);
+            covered.map_err(|error| format!("mapping a part of it failed: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Some of the numbers, for reading.
+    ///
+    /// # Safety
+    /// Nobody may write them as long as the result lives: members say to each other, by collective
+    /// operations, what is written and read when.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub unsafe fn get(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.own.length);
+        // SAFETY: the mapping has that many numbers behind its first page, aligned by it, any bits
+        // of which are valid, and lives as long as `self`; nobody writes them, as the caller says.
+        unsafe {
+            let first = self.whole.start.as_ptr().add(DATA).cast::<T>();
+            std::slice::from_raw_parts(first.add(range.start), range.len())
+        }
+    }
+
+    /// Where some of the numbers are written, if they are this member's.
+    ///
+    /// # Safety
+    /// Nothing else may refer to them meanwhile.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub unsafe fn own(&self, range: &Range<usize>) -> NonNull<T> {
+        assert!(range.start <= range.end && range.end <= self.own.length);
+        // SAFETY: the memory has that many numbers.
+        unsafe { self.own.data.add(range.start) }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod node;
 pub mod op;
 pub mod ops;
 mod passes;
+pub mod partition;
 pub mod program;
 pub mod shape;
 mod specialise;

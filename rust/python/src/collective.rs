@@ -18,14 +18,17 @@ use crate::array::{Array, to_numpy};
 use crate::error;
 use crate::logging;
 
-/// Version, instruction set and switches of the kernels, and the size of buckets if it was given.
+/// Version, instruction set and switches of the kernels, and the sizes of buckets and of shared updates
+/// if they were given.
 pub(crate) fn fingerprint() -> String {
     let isa = format!("{:?}", hornbeam_kernels::cpu::isa()).to_lowercase();
     let winograd = hornbeam_kernels::conv::winograd();
     let version = env!("CARGO_PKG_VERSION");
     let buckets = crate::sharded::GIVEN_BUCKET_BYTES.map(|bytes| format!(" buckets={bytes}"));
     let buckets = buckets.unwrap_or_default();
-    format!("hornbeam {version} {isa} winograd={winograd}{buckets}")
+    let parts = crate::sharded::GIVEN_PARTITION_BYTES.map(|bytes| format!(" partition={bytes}"));
+    let parts = parts.unwrap_or_default();
+    format!("hornbeam {version} {isa} winograd={winograd}{buckets}{parts}")
 }
 
 /// The place where a process is reached by others of its group.

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use hornbeam_collective::{Error, Group, SharedSlice};
+use hornbeam_collective::{Error, Group, PeerSlice, SharedRegion, SharedSlice};
 use hornbeam_graph::{DType, Tensor};
 use hornbeam_runtime::sharded::{
-    AllShards, Allocate, Functions, Memory, Pending, ReduceResult, Reducer, ShardedEpoch,
+    AllShards, Allocate, Functions, Memory, Pending, ReduceResult, Reducer, Region, ShardedEpoch,
+    Window, Windows,
 };
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
@@ -35,13 +37,25 @@ const BUCKET_BYTES: usize = 1 << 20;
 const SHARD_BYTES: usize = 128 << 10;
 
 /// What `HORNBEAM_BUCKET_BYTES` says instead.
-pub(crate) static GIVEN_BUCKET_BYTES: LazyLock<Option<usize>> = LazyLock::new(|| {
-    let given = std::env::var("HORNBEAM_BUCKET_BYTES").ok()?;
+pub(crate) static GIVEN_BUCKET_BYTES: LazyLock<Option<usize>> =
+    LazyLock::new(|| bytes_given("HORNBEAM_BUCKET_BYTES"));
+
+/// The bytes of a weight from which on the workers of one machine share its update.
+const PARTITION_BYTES: usize = 64 << 10;
+/// Passes of fewer steps are over before sharing memory has paid.
+const PARTITION_STEPS: usize = 16;
+
+/// What `HORNBEAM_PARTITION_BYTES` says instead, for passes of any length.
+pub(crate) static GIVEN_PARTITION_BYTES: LazyLock<Option<usize>> =
+    LazyLock::new(|| bytes_given("HORNBEAM_PARTITION_BYTES"));
+
+fn bytes_given(variable: &str) -> Option<usize> {
+    let given = std::env::var(variable).ok()?;
     let parsed = given.trim().parse();
     parsed
-        .inspect_err(|_| log::warn!("HORNBEAM_BUCKET_BYTES={given} is no number of bytes"))
+        .inspect_err(|_| log::warn!("{variable}={given} is no number of bytes"))
         .ok()
-});
+}
 
 /// Whether buckets start as soon as they are computed, if `HORNBEAM_OVERLAP` says so.
 static OVERLAP: LazyLock<Option<bool>> = LazyLock::new(|| {
@@ -90,6 +104,51 @@ fn pooled(len: usize) -> Option<Memory> {
             .ok()?,
     };
     Some(Box::new(Pooled(Some(slice))))
+}
+
+/// Another member's memory.
+struct Peer(PeerSlice<f32>);
+
+impl Window for Peer {
+    unsafe fn get(&self, range: Range<usize>) -> &[f32] {
+        // SAFETY: the caller says that the owner does not write there.
+        unsafe { self.0.get(range) }
+    }
+}
+
+/// Memory of all members.
+struct Whole(SharedRegion<f32>);
+
+impl Window for Whole {
+    unsafe fn get(&self, range: Range<usize>) -> &[f32] {
+        // SAFETY: the caller says that nobody writes there.
+        unsafe { self.0.get(range) }
+    }
+}
+
+/// A range of it that this process writes.
+struct Piece {
+    first: NonNull<f32>,
+    length: usize,
+    _region: Arc<Whole>,
+}
+
+// SAFETY: nothing else refers to the numbers for writing; they belong to no thread.
+unsafe impl Send for Piece {}
+
+impl Deref for Piece {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: the region has that many numbers there, and this process alone writes them.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Piece {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above; `self` is borrowed mutably, and others read when they are told.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.length) }
+    }
 }
 
 /// Sums over the shards of a group's members.
@@ -156,6 +215,65 @@ impl Reducer for GroupReducer {
 
     fn memory(&self) -> Option<Allocate> {
         Some(Arc::new(pooled))
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn ranks(&self) -> Option<(usize, Vec<Range<u32>>)> {
+        let guard = self.group.read();
+        let group = guard.as_ref().filter(|group| !group.is_spread())?;
+        Some((group.rank() as usize, group.all_shards()))
+    }
+
+    fn partition_bytes(&self, steps: usize) -> Option<usize> {
+        GIVEN_PARTITION_BYTES.or((steps >= PARTITION_STEPS).then_some(PARTITION_BYTES))
+    }
+
+    fn share(&mut self, length: usize) -> ReduceResult<Option<Windows>> {
+        // What was shared may still be read when it is no longer used here, so it is never used again.
+        let own = SharedSlice::zeroed(length)
+            .inspect_err(|error| log::debug!("updates are not shared: {error}"))
+            .ok();
+        let others = self.with(|group| group.share(own.as_ref()))?;
+        let window = |peer: PeerSlice<f32>| Arc::new(Peer(peer)) as Arc<dyn Window>;
+        let windows = |(own, others): (SharedSlice<f32>, Vec<Option<PeerSlice<f32>>>)| Windows {
+            own: Box::new(own),
+            others: others.into_iter().map(|peer| peer.map(window)).collect(),
+        };
+        Ok(own.zip(others).map(windows))
+    }
+
+    fn share_region(
+        &mut self,
+        length: usize,
+        ranges: &[Vec<Range<usize>>],
+    ) -> ReduceResult<Option<Region>> {
+        let (rank, shared) = self.with(|group| {
+            let shared = group.share_region(length, ranges)?;
+            Ok((group.rank() as usize, shared))
+        })?;
+        Ok(shared.map(|region| {
+            let whole = Arc::new(Whole(region));
+            let piece = |range: &Range<usize>| {
+                // SAFETY: ranges do not overlap, and the region is written here alone.
+                let first = unsafe { whole.0.own(range) };
+                Box::new(Piece {
+                    first,
+                    length: range.len(),
+                    _region: Arc::clone(&whole),
+                }) as Memory
+            };
+            Region {
+                own: ranges[rank].iter().map(piece).collect(),
+                whole: whole.clone(),
+            }
+        }))
+    }
+
+    fn barrier(&mut self) -> ReduceResult<()> {
+        self.with(Group::barrier)
     }
 
     fn abandon(&mut self, reason: &str) {
@@ -279,6 +397,12 @@ impl PyShardedLoop {
     #[getter]
     fn early_sums(&self, py: Python<'_>) -> usize {
         self.with(py, |e| e.early_sums())
+    }
+
+    /// How many steps shared the updates of large weights among the workers.
+    #[getter]
+    fn partitioned_steps(&self, py: Python<'_>) -> usize {
+        self.with(py, |e| e.partitioned_steps())
     }
 
     /// Says whether buckets are started early, or with None that it depends on where members are.

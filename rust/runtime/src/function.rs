@@ -333,7 +333,8 @@ impl Function {
         Ok(program)
     }
 
-    fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
+    /// The compiled program for concrete shapes.
+    pub(crate) fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
         let updates: Vec<(VarId, Tensor)> = self
             .updates
             .iter()

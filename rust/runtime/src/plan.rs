@@ -16,7 +16,7 @@ use crate::dispatch::{self, Args, Kernel, Raw, RunContext};
 use crate::error::{Result, RuntimeError, panic_text};
 use crate::memory::{self, Layout, Needs, Place, is_view};
 use crate::schedule::schedule;
-use crate::variable::Variable;
+use crate::variable::{Variable, moves};
 pub use direct::{Done, Spot};
 pub(crate) use parts::Part;
 
@@ -33,6 +33,10 @@ pub struct Plan {
     places: Vec<Place>,
     /// Entries of `raws` that are arguments, and which.
     patches: Vec<(usize, usize)>,
+    /// Entries of `raws` that are variables, and which.
+    variable_patches: Vec<(usize, usize)>,
+    /// What [`moves`] said when they were right.
+    moves: u64,
     /// Entries of `raws` that are results where the caller wants them, and which.
     result_patches: Vec<(usize, usize)>,
     /// Where the arena begins that `raws` point into; null before the first run.
@@ -132,6 +136,8 @@ impl Plan {
             raws: Vec::new(),
             places: layout.places,
             patches: Vec::new(),
+            variable_patches: Vec::new(),
+            moves: 0,
             result_patches: Vec::new(),
             base: nowhere,
             own: None,
@@ -160,6 +166,7 @@ impl Plan {
             match self.places[*v] {
                 Place::Input(k) => self.patches.push((self.raws.len(), k)),
                 Place::Result(k) => self.result_patches.push((self.raws.len(), k)),
+                Place::Variable(k) => self.variable_patches.push((self.raws.len(), k)),
                 _ => {}
             }
             let raw = self.raw(*v);
@@ -206,7 +213,7 @@ impl Plan {
         let bytes = self.program.values[v].bytes();
         let ptr = match self.places[v] {
             Place::Arena(offset) => self.base.ptr.wrapping_add(offset),
-            Place::Variable(k) => self.variables[k].storage.as_ptr(),
+            Place::Variable(k) => self.variables[k].place(),
             Place::Constant(k) => self.constants[k].as_ptr(),
             Place::Input(_) | Place::Result(_) | Place::Unused => std::ptr::null_mut(),
         };
@@ -259,6 +266,9 @@ impl Plan {
 
     fn prepare(&mut self, inputs: &[&[u8]], held: &Exclusive) -> Result<()> {
         self.rebase(shared_arena(self.arena_bytes, held)?);
+        for &slot in &self.updated {
+            self.variables[slot].bring_home(held);
+        }
         self.patch(inputs)
     }
 
@@ -313,6 +323,12 @@ impl Plan {
         for &(entry, k) in &self.patches {
             self.raws[entry].ptr = inputs[k].as_ptr().cast_mut();
         }
+        if self.moves != moves() {
+            for &(entry, k) in &self.variable_patches {
+                self.raws[entry].ptr = self.variables[k].place();
+            }
+            self.moves = moves();
+        }
         Ok(())
     }
 
@@ -330,7 +346,7 @@ impl Plan {
             // SAFETY: both have that many bytes; values live apart from the variables they are
             // copied to (a value that is an updated variable's old one was saved), and the
             // caller holds the lock on variables.
-            unsafe { std::ptr::copy(from.ptr, to.storage.as_ptr(), from.bytes) };
+            unsafe { std::ptr::copy(from.ptr, to.place(), from.bytes) };
         }
         for &slot in &self.updated {
             self.variables[slot].touch();

@@ -10,6 +10,7 @@
 
 mod apart;
 mod feed;
+mod partitioned;
 mod payload;
 mod reducer;
 mod whole;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use feed::{Batch, Feed, number};
 use hornbeam_graph::{DType, Tensor};
+use partitioned::{Partitioned, Proposal};
 use payload::{Payload, Segment};
 
 use crate::buffer::exclusive;
@@ -27,9 +29,10 @@ use crate::epoch::{Samples, Stage, account, check, check_resume, resume_scalars}
 use crate::error::{Result, RuntimeError};
 use crate::exchange::{Combiner, Exchange};
 use crate::function::{ArrayRef, Function};
-pub use crate::shards::{Allocate, Memory, zeroed};
+use crate::plan::Plan;
+pub use crate::shards::{Allocate, Memory, Window, zeroed};
 use crate::shards::{TreeSum, copy, nothing, scale};
-pub use reducer::{AllShards, Pending, ReduceResult, Reducer};
+pub use reducer::{AllShards, PAGE, Pending, ReduceResult, Reducer, Region, Windows};
 
 /// Where the time of steps went.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,11 +129,14 @@ pub struct ShardedEpoch {
     reducer: Box<dyn Reducer>,
     /// What the reducer last said of buckets.
     bucket_bytes: usize,
+    /// The group's generation in which it was decided what is partitioned.
+    generation: Option<u64>,
+    partitioned: Option<Partitioned>,
     payload: Payload,
     normalizers: TreeSum,
     partials: TreeSum,
     /// The averages of the latest step, for a process that missed them.
-    averages: Option<Vec<Memory>>,
+    averages: Option<Averages>,
     steps_done: usize,
     sums: Vec<f64>,
     last: Vec<f64>,
@@ -140,7 +146,15 @@ pub struct ShardedEpoch {
     steps_at_once: usize,
     /// How many sums were started while the gradient function still ran.
     early_sums: usize,
+    /// How many steps shared updates with others.
+    partitioned_steps: usize,
     times: Times,
+}
+
+/// Averages as a step had them, in blocks of so many.
+struct Averages {
+    blocks: Vec<Memory>,
+    lengths: Vec<usize>,
 }
 
 /// Buckets whose sums are under way.
@@ -176,6 +190,8 @@ impl ShardedEpoch {
             partials: TreeSum::new(payload.lengths.clone(), reducer.memory())?,
             reducer,
             bucket_bytes,
+            generation: None,
+            partitioned: None,
             payload,
             normalizers: TreeSum::new(vec![functions.normalizers()], None)?,
             averages: None,
@@ -187,6 +203,7 @@ impl ShardedEpoch {
             at_once: true,
             steps_at_once: 0,
             early_sums: 0,
+            partitioned_steps: 0,
         })
     }
 
@@ -219,6 +236,11 @@ impl ShardedEpoch {
     /// Number of buckets whose sums were started while the gradient function still ran.
     pub fn early_sums(&self) -> usize {
         self.early_sums
+    }
+
+    /// Number of steps in which this process updated a part of the large weights, and others the rest.
+    pub fn partitioned_steps(&self) -> usize {
+        self.partitioned_steps
     }
 
     /// Number of samples seen by all processes.
@@ -262,9 +284,17 @@ impl ShardedEpoch {
         Ok(())
     }
 
-    /// The averages that the latest step applied.
+    /// The averages that the latest step applied, but for those that are read from memory where
+    /// updates are shared.
     pub fn averages(&self) -> Option<Vec<f32>> {
-        self.averages.as_deref().map(|a| self.payload.joined(a))
+        let averages = self.averages.as_ref();
+        averages.map(|a| payload::joined(&a.lengths, &a.blocks))
+    }
+
+    /// How many of the payload's blocks the reducer sums: what is behind them is summed by those
+    /// who update the weights.
+    fn reduced_blocks(&self) -> usize {
+        self.payload.lengths.len() - usize::from(self.partitioned.is_some())
     }
 
     /// Runs the next step with averages that other processes computed and this one missed.
@@ -272,7 +302,8 @@ impl ShardedEpoch {
     /// # Errors
     /// When they are not as many as the step needs, or there is no step left.
     pub fn catch_up(&mut self, averages: &[f32]) -> Result<()> {
-        let length = self.payload.length();
+        let lengths = &self.payload.lengths[..self.reduced_blocks()];
+        let length = lengths.iter().sum::<usize>();
         if averages.len() != length || self.steps_done == self.steps() {
             return Err(RuntimeError::Argument(format!(
                 "step {} of {} takes {} averages, got {}",
@@ -282,8 +313,8 @@ impl ShardedEpoch {
                 averages.len()
             )));
         }
-        let mut own = self.partials.memory()?;
-        self.payload.part(averages, &mut own);
+        let mut own = self.partials.memory(self.reduced_blocks())?;
+        payload::part(averages, lengths, &mut own);
         self.partials.replace(own);
         self.apply()
     }
@@ -325,7 +356,7 @@ impl ShardedEpoch {
                 "{own:?} of {shards} shards: their number must be a power of two"
             )));
         }
-        self.cut_buckets()?;
+        self.cut_payload()?;
         let first = self.steps_done * self.batch;
         let batch = Batch {
             first,
@@ -339,29 +370,68 @@ impl ShardedEpoch {
         let started = self.differentiate(&batch, &normalizers)?;
         self.times.gradient += start.elapsed() - (self.times.reduce - reduced);
         self.reduce_payload(started)?;
+        self.update_own_part(&batch)?;
         let start = Instant::now();
         self.apply()?;
         self.times.apply += start.elapsed();
         Ok(())
     }
 
-    /// Cuts the payload as the reducer wants it now.
-    fn cut_buckets(&mut self) -> Result<()> {
+    /// Cuts the payload as the reducer wants it now, and agrees with the other processes on what of
+    /// it is partitioned.
+    fn cut_payload(&mut self) -> Result<()> {
         let bucket_bytes = self.reducer.bucket_bytes();
-        if bucket_bytes == self.bucket_bytes {
+        let generation = Some(self.reducer.generation());
+        if (bucket_bytes, generation) == (self.bucket_bytes, self.generation) {
             return Ok(());
         }
-        let payload = Payload::new(&self.functions, bucket_bytes)?;
-        if payload.lengths != self.payload.lengths {
-            let partials = TreeSum::new(payload.lengths.clone(), self.reducer.memory())?;
-            if let Some(old) = &self.averages {
-                let mut new = partials.memory()?;
-                payload.part(&self.payload.joined(old), &mut new);
-                self.averages = Some(new);
-            }
-            (self.payload, self.partials) = (payload, partials);
+        let functions = &self.functions;
+        let mut agreed = None;
+        if let Some(proposal) = Proposal::new(functions, &*self.reducer, self.steps())? {
+            let payload =
+                Payload::with_apart(functions, bucket_bytes, |k| proposal.is_apart(k))?;
+            let found = proposal.agree(&payload, &mut *self.reducer)?;
+            agreed = found.map(|(partitioned, last)| (partitioned, last, payload));
         }
-        self.bucket_bytes = bucket_bytes;
+        let allocate = self.reducer.memory();
+        (self.payload, self.partials, self.partitioned) = match agreed {
+            Some((partitioned, last, payload)) => {
+                let partials = TreeSum::with_last(payload.lengths.clone(), allocate, last);
+                (payload, partials, Some(partitioned))
+            }
+            None => {
+                let payload = Payload::new(functions, bucket_bytes)?;
+                if self.partitioned.is_none() && payload.lengths == self.payload.lengths {
+                    (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
+                    return Ok(());
+                }
+                let partials = TreeSum::new(payload.lengths.clone(), allocate)?;
+                (payload, partials, None)
+            }
+        };
+        (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
+        Ok(())
+    }
+
+    /// Computes the new values of this process' part of the weights whose update is shared, and waits
+    /// until all others have done the same.
+    fn update_own_part(&mut self, batch: &Batch) -> Result<()> {
+        let Some(partitioned) = &mut self.partitioned else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let context = RunContext {
+            step: batch.step,
+            sample_offset: 0,
+            others: None,
+        };
+        let blocks = self.partials.blocks();
+        partitioned.update(&blocks[blocks.len() - 1], &self.payload, context)?;
+        let updated = Instant::now();
+        self.times.apply += updated - start;
+        self.reducer.barrier().map_err(RuntimeError::Reduce)?;
+        self.times.reduce += updated.elapsed();
+        self.partitioned_steps += 1;
         Ok(())
     }
 
@@ -432,11 +502,12 @@ impl ShardedEpoch {
     /// Leaves the sums over the own shards in the partial sums' memory, apart from buckets that are
     /// on their way already, which are returned.
     fn differentiate(&mut self, batch: &Batch, normalizers: &[f32]) -> Result<Started> {
+        let reduced = self.reduced_blocks();
         let (feed, segments) = (&mut self.feed, &self.payload.segments);
         let function = &self.functions.gradient;
         let synchronized = function.is_synchronized();
         // What is exchanged in the midst of the plan would wait in line behind the buckets.
-        let overlaps = self.payload.lengths.len() > 1 && !synchronized && self.reducer.overlaps();
+        let overlaps = reduced > 1 && !synchronized && self.reducer.overlaps();
         let exchange = batch.exchange(&mut *self.reducer);
         let others = synchronized.then_some(&exchange);
         if self.at_once
@@ -448,10 +519,10 @@ impl ShardedEpoch {
             let mut started = Started::new();
             let blocks = self.partials.room(whole.subtrees())?;
             let ran = if whole.subtrees() == 1 {
-                let (buckets, spots) = (blocks.len(), &self.payload.spots);
+                let spots = &self.payload.spots;
                 let mut done = |block: usize, memory: &mut Memory| {
                     // The last one has nothing to be hidden behind.
-                    if overlaps && started.len() + 1 < buckets {
+                    if overlaps && block < reduced && started.len() + 1 < reduced {
                         let pending =
                             exchange.lend(|reducer| start(reducer, block, memory, true))?;
                         started.push((block, pending));
@@ -517,7 +588,8 @@ impl ShardedEpoch {
 
     /// Sums the payload over all processes, in the partial sums' memory.
     fn reduce_payload(&mut self, mut started: Started) -> Result<()> {
-        let blocks = self.partials.blocks();
+        let count = self.reduced_blocks();
+        let blocks = &mut self.partials.blocks()[..count];
         if let [whole] = blocks {
             return reduce(&mut *self.reducer, whole, &mut self.times);
         }
@@ -545,24 +617,28 @@ impl ShardedEpoch {
             others: None,
         };
         let function = &self.functions.apply;
+        let reduced = self.reduced_blocks();
         let averages = self.partials.result();
-        let arguments: Vec<ArrayRef<'_>> = self
-            .payload
-            .segments
-            .iter()
-            .map(|s| number(s.of(averages), s.shape()))
-            .collect();
+        let segments = &self.payload.segments;
         let (sums, last) = (&mut self.sums, &mut self.last);
-        let held = exclusive();
-        function.call_at(&arguments, true, context, &held, |plan, inputs| {
-            account(plan, inputs, rows, sums, last);
-        })?;
-        drop(held);
+        let read = |plan: &Plan, inputs: &[&[u8]]| account(plan, inputs, rows, sums, last);
+        if let Some(partitioned) = &mut self.partitioned {
+            let averages: Vec<&[f32]> = segments.iter().map(|s| s.of(averages)).collect();
+            partitioned.commit(&averages, context, read)?;
+        } else {
+            let arguments = segments.iter().map(|s| number(s.of(averages), s.shape()));
+            let arguments: Vec<ArrayRef<'_>> = arguments.collect();
+            function.call_at(&arguments, true, context, &exclusive(), read)?;
+        }
+        let lengths = &self.payload.lengths[..reduced];
         let room = match self.averages.take() {
-            Some(old) => old,
-            None => self.partials.memory()?,
+            Some(old) if old.lengths == lengths => old.blocks,
+            _ => self.partials.memory(reduced)?,
         };
-        self.averages = Some(self.partials.replace(room));
+        self.averages = Some(Averages {
+            blocks: self.partials.replace(room),
+            lengths: lengths.to_vec(),
+        });
         self.functions.gradient.set_step(context.step + 1);
         self.steps_done += 1;
         Ok(())

@@ -34,6 +34,26 @@ pub(crate) fn subtrees(shards: Range<u32>) -> Vec<(u32, u32)> {
     found
 }
 
+/// How the sums of subtrees that lie side by side, and together are one, are joined along the tree:
+/// pairs of places, first of the subtrees and then of what was joined before.
+pub(crate) fn joins(subtrees: &[(u32, u32)]) -> Vec<(usize, usize)> {
+    let mut joined = Vec::new();
+    // The way up from the left: each entry is a place, a first shard and a height.
+    let mut open: Vec<(usize, u32, u32)> = Vec::new();
+    for (place, &(first, level)) in subtrees.iter().enumerate() {
+        open.push((place, first, level));
+        while let [.., (left, first, below), (right, _, level)] = open[..]
+            && below == level
+            && (first >> level).is_multiple_of(2)
+        {
+            open.truncate(open.len() - 2);
+            open.push((subtrees.len() + joined.len(), first, level + 1));
+            joined.push((left, right));
+        }
+    }
+    joined
+}
+
 /// The numbers of shards of a range's maximal aligned subtrees, in order.
 pub(crate) fn groups(shards: Range<u32>) -> Vec<usize> {
     let found = subtrees(shards);
@@ -42,6 +62,15 @@ pub(crate) fn groups(shards: Range<u32>) -> Vec<usize> {
 
 /// Memory for numbers, 64-byte aligned.
 pub type Memory = Box<dyn DerefMut<Target = [f32]> + Send>;
+
+/// Memory that others write.
+pub trait Window: Send + Sync {
+    /// Some of its numbers.
+    ///
+    /// # Safety
+    /// Nobody may write them as long as the result lives.
+    unsafe fn get(&self, range: Range<usize>) -> &[f32];
+}
 
 /// Gives memory for so many numbers, all zero, that a reducer is quicker with; none if it has none.
 pub type Allocate = Arc<dyn Fn(usize) -> Option<Memory> + Send + Sync>;
@@ -108,15 +137,33 @@ impl TreeSum {
         Ok(tree)
     }
 
+    /// The same with memory that is given for the last block, as long as the process' shards need.
+    pub(crate) fn with_last(
+        lengths: Vec<usize>,
+        allocate: Option<Allocate>,
+        last: Memory,
+    ) -> TreeSum {
+        let count = lengths.len();
+        let mut tree = TreeSum {
+            blocks: (1..count).map(|_| nothing()).collect(),
+            lengths,
+            allocate,
+            levels: Vec::new(),
+        };
+        tree.blocks.push(last);
+        tree
+    }
+
     /// Memory as the sums are in.
     fn memory_for(&self, len: usize) -> Result<Memory> {
         let given = self.allocate.as_ref().and_then(|allocate| allocate(len));
         given.map_or_else(|| zeroed(len), Ok)
     }
 
-    /// Memory for one sum.
-    pub(crate) fn memory(&self) -> Result<Vec<Memory>> {
-        self.lengths.iter().map(|&n| self.memory_for(n)).collect()
+    /// Memory for one sum's part in the first blocks.
+    pub(crate) fn memory(&self, blocks: usize) -> Result<Vec<Memory>> {
+        let lengths = self.lengths[..blocks].iter();
+        lengths.map(|&n| self.memory_for(n)).collect()
     }
 
     /// Writes the sums of the range's maximal subtrees; leaves room for the result where the range
@@ -167,9 +214,10 @@ impl TreeSum {
         &self.blocks
     }
 
-    /// Takes the latest sums out and gives memory for the next.
+    /// Takes the first blocks of the latest sums out and gives memory for the next.
     pub(crate) fn replace(&mut self, other: Vec<Memory>) -> Vec<Memory> {
-        std::mem::replace(&mut self.blocks, other)
+        let count = other.len();
+        self.blocks.splice(..count, other).collect()
     }
 }
 

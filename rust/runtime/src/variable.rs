@@ -1,7 +1,8 @@
 //! Variables: tensors whose value functions read and update in place.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use hornbeam_graph::op::VarId;
@@ -9,9 +10,10 @@ use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType, shape};
 
 use crate::buffer::{Buffer, exclusive};
 use crate::error::{Result, RuntimeError};
+use crate::plan::Exclusive;
+use crate::shards::Window;
 
 /// A variable's identity, type and storage.
-#[derive(Debug)]
 pub struct Variable {
     /// Identity in graphs.
     pub id: VarId,
@@ -19,8 +21,21 @@ pub struct Variable {
     pub dtype: DType,
     /// Sizes of the axes.
     pub shape: Vec<usize>,
-    pub(crate) storage: Buffer,
+    /// The variable's own memory.
+    home: Buffer,
+    /// Where the value is. This and what it points to change under the lock on variables alone.
+    place: AtomicPtr<u8>,
+    /// Keeps the memory of a value that is elsewhere, which nobody changes.
+    away: Mutex<Option<Arc<dyn Window>>>,
     version: AtomicU64,
+}
+
+/// How often any value has come to another place.
+static MOVES: AtomicU64 = AtomicU64::new(0);
+
+/// A number that is another one when a value has come to another place.
+pub(crate) fn moves() -> u64 {
+    MOVES.load(Ordering::Relaxed)
 }
 
 fn registry() -> &'static Mutex<HashMap<VarId, Weak<Variable>>> {
@@ -35,11 +50,14 @@ impl Variable {
     /// When the memory cannot be had.
     pub fn new(value: &Literal) -> Result<Arc<Variable>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let home = Buffer::copy_of(&value.bytes, "a variable")?;
         let variable = Arc::new(Variable {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             dtype: value.dtype,
             shape: value.shape.clone(),
-            storage: Buffer::copy_of(&value.bytes, "a variable")?,
+            place: AtomicPtr::new(home.as_ptr()),
+            home,
+            away: Mutex::new(None),
             version: AtomicU64::new(0),
         });
         let mut registry = registry().lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,8 +104,8 @@ impl Variable {
     /// A copy of the value.
     pub fn get(&self) -> Literal {
         let _guard = exclusive();
-        // SAFETY: the storage has that many bytes, and the guard keeps plans from writing it.
-        let bytes = unsafe { std::slice::from_raw_parts(self.storage.as_ptr(), self.bytes()) };
+        // SAFETY: there are that many bytes, and the guard keeps plans from writing them.
+        let bytes = unsafe { std::slice::from_raw_parts(self.place(), self.bytes()) };
         Literal::new(self.dtype, self.shape.clone(), bytes)
     }
 
@@ -106,12 +124,54 @@ impl Variable {
             )));
         }
         let _guard = exclusive();
-        // SAFETY: the storage has that many bytes, and the guard keeps plans from using it.
+        self.move_to(self.home.as_ptr(), None);
+        // SAFETY: there are that many bytes, and the guard keeps plans from using them.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.storage.as_ptr(), bytes.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.home.as_ptr(), bytes.len());
         }
         self.touch();
         Ok(())
+    }
+
+    /// Where the value is: the variable's own memory, or memory that nobody writes. It stays there
+    /// as long as the lock on variables is held.
+    pub(crate) fn place(&self) -> *mut u8 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    fn move_to(&self, place: *mut u8, keeper: Option<Arc<dyn Window>>) {
+        if self.place.swap(place, Ordering::Relaxed) != place {
+            MOVES.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+    }
+
+    /// Makes numbers elsewhere, which nobody writes any more, the value of a float32 variable.
+    pub(crate) fn take(&self, window: &Arc<dyn Window>, numbers: Range<usize>, _held: &Exclusive) {
+        // SAFETY: nobody writes them, as the caller says.
+        let numbers = unsafe { window.get(numbers) };
+        assert_eq!(size_of_val(numbers), self.bytes(), "the variable's value");
+        self.move_to(numbers.as_ptr().cast_mut().cast(), Some(Arc::clone(window)));
+        self.touch();
+    }
+
+    /// Takes a value that is elsewhere into the variable's own memory, where it can be written.
+    pub(crate) fn bring_home(&self, _held: &Exclusive) {
+        let (place, home) = (self.place(), self.home.as_ptr());
+        if place != home {
+            // SAFETY: both have that many bytes and are apart; the lock keeps plans from using them.
+            unsafe { std::ptr::copy_nonoverlapping(place, home, self.bytes()) };
+            self.move_to(home, None);
+        }
+    }
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Variable {
+            id, dtype, shape, ..
+        } = self;
+        write!(f, "Variable({id}, {dtype}, {shape:?})")
     }
 }
 

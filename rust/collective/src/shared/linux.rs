@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
@@ -23,6 +24,11 @@ pub(super) struct File(OwnedFd);
 impl File {
     pub(super) fn number(&self) -> u32 {
         self.0.as_raw_fd().unsigned_abs()
+    }
+
+    /// The whole file once more, for reading.
+    pub(super) fn map(&self, length: usize) -> io::Result<Map> {
+        Map::new(&self.0, length, ProtFlags::READ)
     }
 }
 
@@ -61,6 +67,43 @@ impl Map {
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Map { start, length })
+    }
+
+    /// Lays a part of another file, of as many bytes, over the same part of this mapping, for
+    /// reading. Both ends are multiples of [`super::PAGE`].
+    pub(super) fn cover(&mut self, file: &Opened, part: &Range<usize>) -> io::Result<()> {
+        if rustix::param::page_size() != super::PAGE {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let is_page = |at: usize| at.is_multiple_of(super::PAGE);
+        if !is_page(part.start) || !is_page(part.end) || part.end > self.length {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the place is a part of this mapping, which nobody uses yet since it is borrowed
+        // mutably; unmapping the whole unmaps it too.
+        let at = unsafe {
+            rustix::mm::mmap(
+                self.start.as_ptr().add(part.start).cast(),
+                part.len(),
+                ProtFlags::READ,
+                MapFlags::SHARED | MapFlags::FIXED,
+                &file.0,
+                part.start as u64,
+            )?
+        };
+        debug_assert_eq!(at.addr(), self.start.as_ptr().addr() + part.start);
+        Ok(())
+    }
+}
+
+/// Another process' file.
+pub(super) struct Opened(OwnedFd);
+
+impl Opened {
+    /// The whole file, for reading.
+    pub(super) fn map(&self, length: usize) -> Result<Map, String> {
+        Map::new(&self.0, length, ProtFlags::READ)
+            .map_err(|error| format!("mapping it failed: {error}"))
     }
 }
 
@@ -125,8 +168,8 @@ pub(super) fn find(fits: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {
         .find(|segment| fits(segment))
 }
 
-/// Maps another process' segment for reading, or says why that cannot be.
-pub(super) fn open(process: u32, file: u32, length: usize) -> Result<Map, String> {
+/// Opens another process' segment for reading, or says why that cannot be.
+pub(super) fn open(process: u32, file: u32, length: usize) -> Result<Opened, String> {
     let path = format!("/proc/{process}/fd/{file}");
     let link = std::fs::read_link(&path)
         .map_err(|error| format!("its owner's descriptor cannot be seen: {error}"))?;
@@ -149,5 +192,5 @@ pub(super) fn open(process: u32, file: u32, length: usize) -> Result<Map, String
     if !seals.contains(SealFlags::SHRINK | SealFlags::SEAL) {
         return Err("it could shrink under a reader".into());
     }
-    Map::new(&file, length, ProtFlags::READ).map_err(|error| format!("mapping it failed: {error}"))
+    Ok(Opened(file))
 }

@@ -1,6 +1,7 @@
 //! Systems without shared memory of the kind that is needed: everything travels through sockets.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Map, Segment};
@@ -11,6 +12,10 @@ pub(super) struct File;
 impl File {
     pub(super) fn number(&self) -> u32 {
         0
+    }
+
+    pub(super) fn map(&self, _: usize) -> io::Result<Map> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -34,6 +39,20 @@ pub(super) fn find(_: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {
     None
 }
 
-pub(super) fn open(_: u32, _: u32, _: usize) -> Result<Map, String> {
+pub(super) struct Opened;
+
+impl Opened {
+    pub(super) fn map(&self, _: usize) -> Result<Map, String> {
+        Err("this system has no shared memory".into())
+    }
+}
+
+impl Map {
+    pub(super) fn cover(&mut self, _: &Opened, _: &Range<usize>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+pub(super) fn open(_: u32, _: u32, _: usize) -> Result<Opened, String> {
     Err("this system has no shared memory".into())
 }

@@ -71,7 +71,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`Plan::run`]; when a result is not float32, does not fit into its block, begins at
-    /// no multiple of 64 bytes or lies before the end of the one before; and those of `done`.
+    /// no multiple of 64 bytes or overlaps another; and those of `done`.
     pub fn run_into(
         &mut self,
         inputs: &[&[u8]],
@@ -142,7 +142,9 @@ impl Plan {
             )));
         }
         let mut before = Spot { block: 0, first: 0 };
-        for (k, &spot) in spots.iter().enumerate() {
+        let mut in_order: Vec<(usize, Spot)> = spots.iter().copied().enumerate().collect();
+        in_order.sort_by_key(|(_, spot)| (spot.block, spot.first));
+        for (k, spot) in in_order {
             let Range { start, end } = self.range(k, spot);
             if self.output(k).dtype != DType::F32 {
                 return fail(k, format!("is {}, not float32", self.output(k).dtype));
@@ -159,7 +161,7 @@ impl Plan {
                 return fail(k, format!("is not aligned at {start}"));
             }
             if (spot.block, spot.first) < (before.block, before.first) {
-                return fail(k, "lies before the end of the one before".into());
+                return fail(k, "overlaps another".into());
             }
             before = Spot { first: end, ..spot };
         }

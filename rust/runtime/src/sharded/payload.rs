@@ -27,6 +27,13 @@ impl Segment {
         self.offset..self.offset + self.elements()
     }
 
+    fn spot(&self) -> Spot {
+        Spot {
+            block: self.bucket,
+            first: self.offset,
+        }
+    }
+
     pub(super) fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -70,7 +77,33 @@ impl Payload {
     /// The payload for the apply function's inputs, each on a cache line of its own, in buckets of
     /// at least so many bytes, but for the first.
     pub(super) fn new(functions: &Functions, bucket_bytes: usize) -> Result<Payload> {
-        let shapes = shapes(functions)?;
+        Ok(Payload::of(shapes(functions)?, bucket_bytes))
+    }
+
+    /// The same with some averages in a bucket of their own, the last.
+    pub(super) fn with_apart(
+        functions: &Functions,
+        bucket_bytes: usize,
+        is_apart: impl Fn(usize) -> bool,
+    ) -> Result<Payload> {
+        let all = shapes(functions)?.into_iter().enumerate();
+        let (apart, rest): (Vec<_>, Vec<_>) = all.partition(|(k, _)| is_apart(*k));
+        let shapes_of = |some: &[(usize, Vec<usize>)]| some.iter().map(|(_, s)| s.clone()).collect();
+        let mut payload = Payload::of(shapes_of(&rest), bucket_bytes);
+        let last = Payload::of(shapes_of(&apart), usize::MAX);
+        let bucket = payload.lengths.len();
+        let behind = last.segments.into_iter().map(|s| Segment { bucket, ..s });
+        payload.lengths.extend(last.lengths);
+        payload.segments.extend(behind);
+        let numbers = rest.iter().chain(&apart).map(|(k, _)| *k);
+        let mut numbered: Vec<(usize, Segment)> = numbers.zip(payload.segments).collect();
+        numbered.sort_by_key(|(k, _)| *k);
+        payload.segments = numbered.into_iter().map(|(_, segment)| segment).collect();
+        payload.spots = payload.segments.iter().map(Segment::spot).collect();
+        Ok(payload)
+    }
+
+    fn of(shapes: Vec<Vec<usize>>, bucket_bytes: usize) -> Payload {
         let mut segments = Vec::with_capacity(shapes.len());
         let sizes = shapes.iter().map(|s| s.iter().product::<usize>());
         let sizes: Vec<usize> = sizes.map(padded).collect();
@@ -91,38 +124,41 @@ impl Payload {
             }
             lengths.push(offset);
         }
-        let spot = |segment: &Segment| Spot {
-            block: segment.bucket,
-            first: segment.offset,
-        };
-        Ok(Payload {
-            spots: segments.iter().map(spot).collect(),
+        Payload {
+            spots: segments.iter().map(Segment::spot).collect(),
             segments,
             lengths,
-        })
-    }
-
-    /// The elements of all buckets.
-    pub(super) fn length(&self) -> usize {
-        self.lengths.iter().sum()
-    }
-
-    /// The buckets' contents, one after the other; behind each there may be more.
-    pub(super) fn joined(&self, buckets: &[Memory]) -> Vec<f32> {
-        let parts = buckets.iter().zip(&self.lengths);
-        parts
-            .flat_map(|(bucket, &n)| &bucket[..n])
-            .copied()
-            .collect()
-    }
-
-    /// The opposite of [`Self::joined`].
-    pub(super) fn part(&self, mut all: &[f32], buckets: &mut [Memory]) {
-        for (bucket, &n) in buckets.iter_mut().zip(&self.lengths) {
-            let (own, rest) = all.split_at(n);
-            bucket[..n].copy_from_slice(own);
-            all = rest;
         }
+    }
+
+    /// Where some elements of an average lie in the last bucket, in one of several payloads there.
+    pub(super) fn part_of_last(
+        &self,
+        average: usize,
+        payload: usize,
+        range: &Range<usize>,
+    ) -> Range<usize> {
+        let segment = &self.segments[average];
+        let first = payload * self.lengths[segment.bucket] + segment.offset;
+        first + range.start..first + range.end
+    }
+}
+
+/// The contents of buckets of so many elements, one after the other; behind each there may be more.
+pub(super) fn joined(lengths: &[usize], buckets: &[Memory]) -> Vec<f32> {
+    let parts = buckets.iter().zip(lengths);
+    parts
+        .flat_map(|(bucket, &n)| &bucket[..n])
+        .copied()
+        .collect()
+}
+
+/// The opposite of [`joined`].
+pub(super) fn part(mut all: &[f32], lengths: &[usize], buckets: &mut [Memory]) {
+    for (bucket, &n) in buckets.iter_mut().zip(lengths) {
+        let (own, rest) = all.split_at(n);
+        bucket[..n].copy_from_slice(own);
+        all = rest;
     }
 }
 
@@ -147,7 +183,7 @@ fn buckets(sizes: &[usize], least: usize) -> Vec<Range<usize>> {
 }
 
 /// The shapes of the averages.
-fn shapes(functions: &Functions) -> Result<Vec<Vec<usize>>> {
+pub(super) fn shapes(functions: &Functions) -> Result<Vec<Vec<usize>>> {
     let (apply, gradient) = (&functions.apply, &functions.gradient);
     let fail = |message: String| Err(RuntimeError::Argument(message));
     if apply.inputs().len() != gradient.outputs() {

@@ -1,14 +1,34 @@
 //! What a step needs of whoever reaches the other processes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::shards::{Allocate, Memory};
+use crate::shards::{Allocate, Memory, Window};
+
+/// The numbers of a page of memory, which has one owner.
+pub const PAGE: usize = 1024;
 
 /// What a reducer's calls return.
 pub type ReduceResult<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Waits for a sum that was started.
 pub type Pending = Box<dyn FnOnce() -> ReduceResult<Memory> + Send>;
+
+/// Memory of all processes, each written by its owner alone.
+pub struct Windows {
+    /// This process'.
+    pub own: Memory,
+    /// The others' by rank; none at this process' place.
+    pub others: Vec<Option<Arc<dyn Window>>>,
+}
+
+/// One piece of memory of all processes, of which each writes ranges of its own.
+pub struct Region {
+    /// This process' ranges.
+    pub own: Vec<Memory>,
+    /// Everything.
+    pub whole: Arc<dyn Window>,
+}
 
 /// Sums over the shards of all processes.
 pub trait Reducer: Send {
@@ -57,6 +77,52 @@ pub trait Reducer: Send {
     /// Where what is summed should lie, if that makes a difference.
     fn memory(&self) -> Option<Allocate> {
         None
+    }
+
+    /// A number that is another one when the processes or their shards may be others.
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    /// This process' place and the shards of each, where all may read each other's memory.
+    fn ranks(&self) -> Option<(usize, Vec<Range<u32>>)> {
+        None
+    }
+
+    /// The bytes of a weight from which on all share its update, each computing a part, in a pass of
+    /// so many steps; the same on all processes.
+    fn partition_bytes(&self, _steps: usize) -> Option<usize> {
+        None
+    }
+
+    /// Shows memory for so many numbers, all zero, to all processes, and maps theirs, which may be of
+    /// other lengths; nothing where one of them cannot. All call it together.
+    ///
+    /// # Errors
+    /// When another process is lost.
+    fn share(&mut self, _length: usize) -> ReduceResult<Option<Windows>> {
+        Ok(None)
+    }
+
+    /// Makes memory for so many numbers, all zero, of which each process writes `ranges`, which begin
+    /// and end at multiples of [`PAGE`]; nothing where that cannot be. All call it together.
+    ///
+    /// # Errors
+    /// When another process is lost.
+    fn share_region(
+        &mut self,
+        _length: usize,
+        _ranges: &[Vec<Range<usize>>],
+    ) -> ReduceResult<Option<Region>> {
+        Ok(None)
+    }
+
+    /// Returns when all processes have called it.
+    ///
+    /// # Errors
+    /// When another process is lost.
+    fn barrier(&mut self) -> ReduceResult<()> {
+        Ok(())
     }
 
     /// Tells the other processes, which wait in vain, that this one could not compute its shards.

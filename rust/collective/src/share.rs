@@ -1,0 +1,78 @@
+//! Memory that all members of a group can read, for as long as they like. Imports the group.
+
+use std::ops::Range;
+
+use crate::buffer::Element;
+use crate::error::Result;
+use crate::group::Group;
+use crate::shared::{Announcement, PeerSlice, SharedRegion, SharedSlice};
+
+impl Group {
+    /// Shows this rank's memory to all others, and maps theirs, which may be of other lengths. All
+    /// ranks call it; one that has no memory passes nothing.
+    ///
+    /// Returns the other ranks' memory by rank, with nothing at this rank's place; nothing at all, on
+    /// every rank, where some rank has none or cannot map another's.
+    ///
+    /// # Errors
+    /// The group's failure.
+    pub fn share<T: Element>(
+        &self,
+        own: Option<&SharedSlice<T>>,
+    ) -> Result<Option<Vec<Option<PeerSlice<T>>>>> {
+        let mut mapped: Vec<_> = (0..self.ranks()).map(|_| None).collect();
+        let announced = own.and_then(SharedSlice::announcement);
+        let are_all = self.introduce(announced, |rank, announced| {
+            mapped[rank] = Some(PeerSlice::map(announced)?);
+            Ok(())
+        })?;
+        Ok(are_all.then_some(mapped))
+    }
+
+    /// Makes one piece of memory for `length` numbers of all ranks, zero at first, of which each rank
+    /// writes its `ranges` and all read everything. All ranks call it with the same arguments.
+    ///
+    /// Returns nothing, on every rank, where some rank has no such memory or cannot map another's.
+    ///
+    /// # Errors
+    /// The group's failure.
+    pub fn share_region<T: Element>(
+        &self,
+        length: usize,
+        ranges: &[Vec<Range<usize>>],
+    ) -> Result<Option<SharedRegion<T>>> {
+        let own = SharedSlice::zeroed(length.next_multiple_of(SharedRegion::<T>::ALIGNED));
+        let own = own.and_then(SharedRegion::new);
+        let own = own.inspect_err(|error| log::debug!("no region is shared: {error}"));
+        let mut region = own.ok();
+        let announced = region.as_ref().and_then(SharedRegion::announcement);
+        let are_all = self.introduce(announced, |rank, announced| match &mut region {
+            Some(region) => region.cover(announced, &ranges[rank]),
+            None => Err("this rank has none".to_string()),
+        })?;
+        Ok(region.filter(|_| are_all))
+    }
+
+    /// Announces this rank's memory, and has that of all others mapped; returns whether all ranks
+    /// have mapped all.
+    fn introduce(
+        &self,
+        own: Option<Announcement>,
+        mut map: impl FnMut(usize, &Announcement) -> Result<(), String>,
+    ) -> Result<bool> {
+        let mut are_all = own.is_some();
+        let payload = own.map_or_else(Vec::new, |own| own.encode().to_vec());
+        for (rank, payload) in self.all_gather(&payload)?.iter().enumerate() {
+            if rank as u32 == self.rank() {
+                continue;
+            }
+            let announced = Announcement::decode(payload).ok_or("it has none".to_string());
+            if let Err(why) = announced.and_then(|announced| map(rank, &announced)) {
+                log::debug!("the memory of rank {rank} is not shared: {why}");
+                are_all = false;
+            }
+        }
+        let every = self.all_gather(&[u8::from(are_all)])?;
+        Ok(every.iter().all(|one| *one == [1]))
+    }
+}
