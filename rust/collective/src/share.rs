@@ -11,22 +11,27 @@ impl Group {
     /// Shows this rank's memory to all others, and maps theirs, which may be of other lengths. All
     /// ranks call it; one that has no memory passes nothing.
     ///
-    /// Returns the other ranks' memory by rank, with nothing at this rank's place; nothing at all, on
-    /// every rank, where some rank has none or cannot map another's.
+    /// Returns a random number, the same on every rank, that identifies the memory, and the other
+    /// ranks' memory by rank, with nothing at this rank's place; nothing at all, on every rank, where
+    /// some rank has none or cannot map another's.
     ///
     /// # Errors
     /// The group's failure.
     pub fn share<T: Element>(
         &self,
         own: Option<&SharedSlice<T>>,
-    ) -> Result<Option<Vec<Option<PeerSlice<T>>>>> {
+    ) -> Result<Option<(u64, Vec<Option<PeerSlice<T>>>)>> {
         let mut mapped: Vec<_> = (0..self.ranks()).map(|_| None).collect();
         let announced = own.and_then(SharedSlice::announcement);
+        let mut first = announced.as_ref().map(Announcement::id);
         let are_all = self.introduce(announced, |rank, announced| {
+            if rank == 0 {
+                first = Some(announced.id());
+            }
             mapped[rank] = Some(PeerSlice::map(announced)?);
             Ok(())
         })?;
-        Ok(are_all.then_some(mapped))
+        Ok(first.filter(|_| are_all).map(|id| (id, mapped)))
     }
 
     /// Makes one piece of memory for `length` numbers of all ranks, zero at first, of which each rank

@@ -129,6 +129,12 @@ impl Announcement {
         bytes
     }
 
+    /// A random number that identifies the segment.
+    pub(crate) fn id(&self) -> u64 {
+        let [id, _] = self.nonce.as_chunks().0 else { return 0 };
+        u64::from_le_bytes(*id)
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; ANNOUNCEMENT_LEN] = bytes.try_into().ok()?;
         let u32_at = |at: usize| Some(u32::from_le_bytes(bytes[at..at + 4].try_into().ok()?));

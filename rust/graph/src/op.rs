@@ -531,6 +531,8 @@ pub struct FusedRegion {
     pub outputs: Vec<usize>,
     /// Reductions of values, in the order of the node's remaining outputs.
     pub reductions: Vec<FusedReduction>,
+    /// Whether what is written is not read again soon, and should not take the place of what is.
+    pub streams: bool,
 }
 
 /// One instruction of a fused region.

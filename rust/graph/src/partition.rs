@@ -15,6 +15,9 @@ use crate::program::{Inst, Program, Source, Value, ValueId};
 const MAX_OPERANDS: usize = 16;
 const MAX_VALUES: usize = 64;
 
+/// Updates of so many bytes leave nothing else in the cache.
+const STREAMED: usize = 16 << 20;
+
 /// Updates of variables of one shape that depend on each other element by element.
 #[derive(Clone, Debug)]
 pub struct Part {
@@ -278,16 +281,22 @@ impl Build<'_> {
                 insts: joins.iter().map(|&(a, b)| add(a, b)).collect(),
                 outputs: vec![sums.len() + joins.len() - 1],
                 reductions: Vec::new(),
+                streams: false,
             };
             let inputs = std::mem::take(sums);
             *sums = self.inst(Op::Fused(Box::new(region)), inputs, 1, length, None);
         }
+        let operands = part.insts.iter().flat_map(|&i| &self.old.insts[i].inputs);
+        let is_read: BTreeSet<ValueId> = operands.copied().collect();
+        let written = part.elements * part.updates.len() * size_of::<f32>();
+        let streams = written >= STREAMED;
         let mut own: HashMap<ValueId, ValueId> = HashMap::new();
         for &i in &part.insts {
             let old = &self.old.insts[i];
             let Op::Fused(region) = &old.op else { continue };
             let mut region = FusedRegion {
                 space: vec![length],
+                streams: streams && !old.outputs.iter().any(|v| is_read.contains(v)),
                 ..(**region).clone()
             };
             let mut inputs = Vec::with_capacity(old.inputs.len());

@@ -28,6 +28,66 @@ pub(crate) fn prefetch<T>(start: *const T, len: usize) {
     let _ = (start, len);
 }
 
+/// Copies bytes past the caches, where the processor can and `to` begins a cache line: what is written
+/// so is not read from memory first. [`fence`] orders it with what follows.
+///
+/// # Safety
+/// Both are valid for that many bytes and do not overlap.
+pub(crate) unsafe fn copy_past_caches(from: *const u8, to: *mut u8, bytes: usize) {
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if to.addr().is_multiple_of(64) {
+        done = bytes / 64 * 64;
+        // SAFETY: the caller's promise; the processor has what `isa` says.
+        unsafe {
+            match isa() {
+                Isa::Avx512 => lines_512(from, to, done),
+                _ => lines_128(from, to, done),
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        to.add(done)
+            .copy_from_nonoverlapping(from.add(done), bytes - done);
+    }
+}
+
+/// Lets nobody see anything that is written from here on before what [`copy_past_caches`] wrote.
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn lines_512(from: *const u8, to: *mut u8, bytes: usize) {
+    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_stream_si512};
+    for at in (0..bytes).step_by(64) {
+        // SAFETY: the caller's promise; `to` is aligned to 64 bytes.
+        unsafe {
+            let line = _mm512_loadu_si512(from.add(at).cast());
+            _mm512_stream_si512(to.add(at).cast(), line);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn lines_128(from: *const u8, to: *mut u8, bytes: usize) {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
+    for at in (0..bytes).step_by(16) {
+        // SAFETY: the caller's promise; `to` is aligned to 16 bytes.
+        unsafe {
+            let part = _mm_loadu_si128(from.add(at).cast());
+            _mm_stream_si128(to.add(at).cast(), part);
+        }
+    }
+}
+
 /// Runs `body` with the best instruction set.
 #[inline]
 pub(crate) fn dispatch<B: Body>(body: B) -> B::Out {

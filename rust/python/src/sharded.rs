@@ -236,13 +236,13 @@ impl Reducer for GroupReducer {
         let own = SharedSlice::zeroed(length)
             .inspect_err(|error| log::debug!("updates are not shared: {error}"))
             .ok();
-        let others = self.with(|group| group.share(own.as_ref()))?;
+        let shared = self.with(|group| group.share(own.as_ref()))?;
         let window = |peer: PeerSlice<f32>| Arc::new(Peer(peer)) as Arc<dyn Window>;
-        let windows = |(own, others): (SharedSlice<f32>, Vec<Option<PeerSlice<f32>>>)| Windows {
+        Ok(own.zip(shared).map(|(own, (id, others))| Windows {
             own: Box::new(own),
             others: others.into_iter().map(|peer| peer.map(window)).collect(),
-        };
-        Ok(own.zip(others).map(windows))
+            id,
+        }))
     }
 
     fn share_region(
@@ -270,6 +270,12 @@ impl Reducer for GroupReducer {
                 whole: whole.clone(),
             }
         }))
+    }
+
+    fn is_same(&mut self, numbers: [u64; 2]) -> ReduceResult<bool> {
+        let own: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        let all = self.with(|group| group.all_gather(&own))?;
+        Ok(all.iter().all(|theirs| *theirs == own))
     }
 
     fn barrier(&mut self) -> ReduceResult<()> {

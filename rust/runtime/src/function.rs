@@ -2,6 +2,7 @@
 
 mod apart;
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hornbeam_graph::compile::{Options, Request, compile};
@@ -37,6 +38,8 @@ pub struct Function {
     updates: Vec<(Arc<Variable>, Tensor)>,
     synchronized: bool,
     state: Mutex<State>,
+    /// What a pass that has ended leaves to the next one.
+    left: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 struct State {
@@ -88,6 +91,7 @@ impl Function {
             outputs,
             updates,
             state: Mutex::new(state),
+            left: Mutex::new(None),
         })
     }
 
@@ -125,6 +129,17 @@ impl Function {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .step = step;
+    }
+
+    /// Leaves something to whoever asks next.
+    pub(crate) fn leave(&self, what: Box<dyn Any + Send>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    /// Takes what was left, if it is of that type.
+    pub(crate) fn take_left<T: 'static>(&self) -> Option<Box<T>> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.take()?.downcast().ok()
     }
 
     /// Runs the function and hands its plan to `read`, which takes the results out.

@@ -51,6 +51,7 @@ pub(crate) fn single(site: &Site<'_>) -> Result<FusedRegion> {
         outputs: vec![count + insts.len() - 1],
         insts,
         reductions: Vec::new(),
+        streams: false,
     })
 }
 
@@ -74,6 +75,11 @@ pub(crate) fn prepare(site: &Site<'_>, region: &FusedRegion) -> Result<Prepared>
     let bound = program
         .bind(&region.space, split, &in_strides, &out_strides)
         .map_err(|e| site.error(e))?;
+    let bound = if region.streams {
+        bound.streaming()
+    } else {
+        bound
+    };
     let in_place = (0..inputs)
         .filter(|&k| site.input(k).shape == region.space)
         .flat_map(|k| (0..whole).map(move |o| (k, o)))

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use feed::{Batch, Feed, number};
 use hornbeam_graph::{DType, Tensor};
-use partitioned::{Partitioned, Proposal};
+use partitioned::{Left, Partitioned, Proposal};
 use payload::{Payload, Segment};
 
 use crate::buffer::exclusive;
@@ -385,22 +385,20 @@ impl ShardedEpoch {
         if (bucket_bytes, generation) == (self.bucket_bytes, self.generation) {
             return Ok(());
         }
-        let functions = &self.functions;
-        let mut agreed = None;
-        if let Some(proposal) = Proposal::new(functions, &*self.reducer, self.steps())? {
-            let payload =
-                Payload::with_apart(functions, bucket_bytes, |k| proposal.is_apart(k))?;
-            let found = proposal.agree(&payload, &mut *self.reducer)?;
-            agreed = found.map(|(partitioned, last)| (partitioned, last, payload));
-        }
+        let agreed = self.agree(bucket_bytes)?;
         let allocate = self.reducer.memory();
         (self.payload, self.partials, self.partitioned) = match agreed {
-            Some((partitioned, last, payload)) => {
+            Some(Left {
+                partitioned,
+                payload,
+                last,
+                ..
+            }) => {
                 let partials = TreeSum::with_last(payload.lengths.clone(), allocate, last);
                 (payload, partials, Some(partitioned))
             }
             None => {
-                let payload = Payload::new(functions, bucket_bytes)?;
+                let payload = Payload::new(&self.functions, bucket_bytes)?;
                 if self.partitioned.is_none() && payload.lengths == self.payload.lengths {
                     (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
                     return Ok(());
@@ -411,6 +409,28 @@ impl ShardedEpoch {
         };
         (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
         Ok(())
+    }
+
+    /// Agrees with the other processes to share updates, if they can: as in the last pass, or anew.
+    fn agree(&mut self, bucket_bytes: usize) -> Result<Option<Left>> {
+        let (functions, steps) = (&self.functions, self.steps());
+        if self.reducer.partition_bytes(steps).is_none() {
+            return Ok(None);
+        }
+        if let Some(left) = Left::take(functions, bucket_bytes, &mut *self.reducer)? {
+            return Ok(Some(left));
+        }
+        let Some(proposal) = Proposal::new(functions, &*self.reducer, steps)? else {
+            return Ok(None);
+        };
+        let payload = Payload::with_apart(functions, bucket_bytes, |k| proposal.is_apart(k))?;
+        let agreed = proposal.agree(&payload, &mut *self.reducer)?;
+        Ok(agreed.map(|(partitioned, last)| Left {
+            partitioned,
+            payload,
+            last,
+            bucket_bytes,
+        }))
     }
 
     /// Computes the new values of this process' part of the weights whose update is shared, and waits
@@ -642,5 +662,22 @@ impl ShardedEpoch {
         self.functions.gradient.set_step(context.step + 1);
         self.steps_done += 1;
         Ok(())
+    }
+}
+
+impl Drop for ShardedEpoch {
+    fn drop(&mut self) {
+        let Some(partitioned) = self.partitioned.take() else {
+            return;
+        };
+        let payload = std::mem::take(&mut self.payload);
+        if let Some(last) = self.partials.blocks().pop() {
+            self.functions.apply.leave(Box::new(Left {
+                partitioned,
+                payload,
+                last,
+                bucket_bytes: self.bucket_bytes,
+            }));
+        }
     }
 }

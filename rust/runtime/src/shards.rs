@@ -205,7 +205,7 @@ impl TreeSum {
     }
 
     /// The latest sums, in each block one for each subtree.
-    pub(crate) fn blocks(&mut self) -> &mut [Memory] {
+    pub(crate) fn blocks(&mut self) -> &mut Vec<Memory> {
         &mut self.blocks
     }
 

@@ -13,6 +13,7 @@ use crate::dtype::DType;
 use crate::error::KernelError;
 use crate::par;
 use crate::scratch::Scratch;
+use crate::simd::{copy_past_caches, fence};
 
 /// Tiles whose length is not a multiple of this are computed in scratch memory, rounded up.
 const PAD: usize = 8;
@@ -61,6 +62,8 @@ pub struct TileKernel {
     pub(super) tasks: usize,
     /// Whether the operands are too large to be in the cache.
     pub(super) is_far: bool,
+    /// Whether outputs are written past the caches.
+    streams: bool,
 }
 
 /// Pointers of one run, shared with the workers.
@@ -191,6 +194,7 @@ impl TileKernel {
             partial_bytes: partial,
             tasks: tasks(&code, &cut),
             is_far: bytes >= FAR,
+            streams: false,
             flat: reductions.is_empty()
                 && outputs.iter().all(|o| o.0 == Layout::Flat)
                 && inputs
@@ -202,6 +206,15 @@ impl TileKernel {
             inputs,
             outputs,
             reductions,
+        }
+    }
+
+    /// The same kernel, which writes its outputs past the caches: for what is not read again soon.
+    #[must_use]
+    pub fn streaming(self) -> TileKernel {
+        TileKernel {
+            streams: true,
+            ..self
         }
     }
 
@@ -258,6 +271,10 @@ impl TileKernel {
     /// Which outputs may be written straight to memory, as far as overlaps with inputs go.
     fn direct(&self, inputs: &[*const u8], outputs: &[*mut u8]) -> u64 {
         let mut direct = 0;
+        if self.streams {
+            // Instructions may read an output again.
+            return direct;
+        }
         for (o, &out) in outputs.iter().enumerate() {
             let clash = inputs
                 .iter()
@@ -323,6 +340,9 @@ impl TileKernel {
         for cell in cells {
             // SAFETY: the caller's promise; the table and buffers are this worker's.
             unsafe { self.cell(run, cell, table, buffers, scratch.ptr()) };
+        }
+        if self.streams {
+            fence();
         }
     }
 
@@ -472,6 +492,9 @@ impl TileKernel {
                     Layout::Strided(strides) => {
                         let (start, n) = (tile.start, tile.n);
                         layout::gather(*dtype, &self.dims, strides, base, start, n, from, true);
+                    }
+                    _ if self.streams => {
+                        copy_past_caches(from, base.add(tile.start * size), tile.n * size);
                     }
                     _ => base
                         .add(tile.start * size)

@@ -56,6 +56,41 @@ fn elements<'a>(variable: &Variable, range: &Range<usize>, _held: &'a Exclusive)
     unsafe { std::slice::from_raw_parts(first.add(range.start), range.len()) }
 }
 
+/// What a pass leaves to the next one: memory that all have mapped, and plans.
+pub(super) struct Left {
+    pub(super) partitioned: Partitioned,
+    pub(super) payload: Payload,
+    /// The payload's last block.
+    pub(super) last: Memory,
+    pub(super) bucket_bytes: usize,
+}
+
+impl Left {
+    /// What was left if it is still of use, and the other processes have the same.
+    ///
+    /// # Errors
+    /// When another process is lost.
+    pub(super) fn take(
+        functions: &Functions,
+        bucket_bytes: usize,
+        reducer: &mut dyn Reducer,
+    ) -> Result<Option<Left>> {
+        let Some((rank, ranks)) = reducer.ranks() else {
+            return Ok(None);
+        };
+        let left = functions.apply.take_left::<Left>().filter(|left| {
+            let partitioned = &left.partitioned;
+            left.bucket_bytes == bucket_bytes
+                && (partitioned.rank, &partitioned.ranks) == (rank, &ranks)
+        });
+        let numbers = left.as_ref().map_or([0; 2], |left| {
+            [left.partitioned.id, left.partitioned.steps]
+        });
+        let is_same = reducer.is_same(numbers).map_err(RuntimeError::Reduce)?;
+        Ok(left.filter(|_| is_same).map(|left| *left))
+    }
+}
+
 /// What a group could share.
 pub(super) struct Proposal {
     partition: Partition,
@@ -64,7 +99,7 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    /// What could be shared, if anything; the same on all processes.
+    /// What could be shared in a pass of so many steps, if anything; the same on all processes.
     pub(super) fn new(
         functions: &Functions,
         reducer: &dyn Reducer,
@@ -141,9 +176,11 @@ impl Proposal {
             rest: Plan::new(self.partition.rest)?,
             spots: (0..ranges[self.rank].len()).map(spot).collect(),
             groups,
+            id: gradients.id,
+            ranks: self.ranks,
+            steps: 0,
             gradients: gradients.others,
             values: [even, odd],
-            next: 0,
         };
         Ok(Some((made, gradients.own)))
     }
@@ -184,8 +221,11 @@ pub(super) struct Partitioned {
     /// The others' blocks of the payload.
     gradients: Vec<Option<Arc<dyn Window>>>,
     values: [Region; 2],
-    /// Which of them the next step writes.
-    next: usize,
+    /// How many steps have been committed: the next one writes the values of that parity.
+    steps: u64,
+    /// Identifies the memory, on all processes.
+    id: u64,
+    ranks: Vec<Range<u32>>,
 }
 
 impl Partitioned {
@@ -219,7 +259,7 @@ impl Partitioned {
             let read = group.read.iter();
             inputs.extend(read.map(|variable| bytes(elements(variable, &range, &held))));
         }
-        let blocks = &mut self.values[self.next].own;
+        let blocks = &mut self.values[(self.steps % 2) as usize].own;
         let mut done = |_: usize, _: &mut Memory| Ok(());
         self.own_part
             .run_into(&inputs, blocks, &self.spots, &mut done, context, &held)
@@ -240,14 +280,14 @@ impl Partitioned {
         let averages: Vec<&[u8]> = averages.iter().map(|a| bytes(a)).collect();
         self.rest.run(&averages, context, &held)?;
         read(&self.rest, &averages);
-        let values = &self.values[self.next].whole;
+        let values = &self.values[(self.steps % 2) as usize].whole;
         for group in &self.groups {
             for (variable, first) in &group.updated {
                 // They are written when all have computed another step, and no variable is here.
                 variable.take(values, *first..first + group.elements, &held);
             }
         }
-        self.next = 1 - self.next;
+        self.steps += 1;
         Ok(())
     }
 }

@@ -65,6 +65,7 @@ impl Segment {
 }
 
 /// How averages lie in memory.
+#[derive(Default)]
 pub(super) struct Payload {
     pub(super) segments: Vec<Segment>,
     /// The elements of each bucket.

@@ -20,6 +20,8 @@ pub struct Windows {
     pub own: Memory,
     /// The others' by rank; none at this process' place.
     pub others: Vec<Option<Arc<dyn Window>>>,
+    /// A number, the same on all, that no other windows have.
+    pub id: u64,
 }
 
 /// One piece of memory of all processes, of which each writes ranges of its own.
@@ -115,6 +117,14 @@ pub trait Reducer: Send {
         _ranges: &[Vec<Range<usize>>],
     ) -> ReduceResult<Option<Region>> {
         Ok(None)
+    }
+
+    /// Whether all processes call this with the same numbers.
+    ///
+    /// # Errors
+    /// When another process is lost.
+    fn is_same(&mut self, _numbers: [u64; 2]) -> ReduceResult<bool> {
+        Ok(true)
     }
 
     /// Returns when all processes have called it.

@@ -294,6 +294,7 @@ impl Code {
             insts: self.insts,
             outputs,
             reductions,
+            streams: false,
         }
     }
 }
