@@ -458,6 +458,10 @@ class ShardedLoop:
     def early_sums(self) -> int:
         """How many buckets' sums were started while the gradient function still ran."""
 
+    @property
+    def partitioned_steps(self) -> int:
+        """In how many steps workers shared updates, each computing a part of the large weights."""
+
     def set_overlap(self, overlap: bool | None) -> None:
         """Says whether sums of buckets are started as soon as they are computed.
 

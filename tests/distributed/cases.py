@@ -66,6 +66,22 @@ def mlp():
     return Case(model, data, 16, {"validation_split": 0.2})
 
 
+def wide():
+    """A weight of several pages of memory, trained by an optimizer with two values for each number."""
+    case = mlp()
+    np.random.seed(5)
+    case.model = Sequential(
+        [
+            Dense(40, activation="relu", input_shape=(12,), kernel_regularizer="l2"),
+            Dropout(0.4),
+            Dense(120, activation="tanh"),
+            Dense(3, activation="softmax"),
+        ]
+    )
+    case.model.compile("adam", "categorical_crossentropy", metrics=["acc"])
+    return case
+
+
 def linear():
     """Nothing random, no statistics: any number of shards computes the same but for rounding."""
     np.random.seed(5)
@@ -218,6 +234,8 @@ def custom():
 
 # Of batch statistics, which are those of the whole batch only where they are synchronized.
 STATISTICS = {function.__name__: function for function in (cnn, statistics)}
+# Whose updates are large enough for each of several workers to have a part.
+LARGE = {function.__name__: function for function in (wide,)}
 CASES = {
     function.__name__: function
     for function in (mlp, linear, weighted, cnn, lstm, masked, stored, custom)

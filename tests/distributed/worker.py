@@ -14,7 +14,7 @@ import sys
 import threading
 
 import numpy as np
-from distributed.cases import CASES, STATISTICS
+from distributed.cases import CASES, LARGE, STATISTICS
 
 from hornbeam import backend as K
 from hornbeam.callbacks import Callback
@@ -73,7 +73,7 @@ def digest(arrays):
 def main():
     orders = Orders()
     task = orders.next()
-    case = {**CASES, **STATISTICS}[task["case"]]()
+    case = {**CASES, **STATISTICS, **LARGE}[task["case"]]()
     case.epochs = task["epochs"]
     callbacks = []
     if task.get("wait_at") or task.get("die_at"):
@@ -105,6 +105,9 @@ def main():
     if task.get("count_early"):
         # Of the last epoch.
         tell(early=strategy._pass._loop.early_sums)
+    if task.get("count_partitioned"):
+        loop = strategy._pass._loop
+        tell(steps=loop.steps, partitioned=loop.partitioned_steps)
     np.savez(task["out"], *model.get_weights(), *optimizer, predictions)
     tell(
         weights=digest([*model.get_weights(), *optimizer]),

@@ -1,11 +1,18 @@
 //! Memory that all members of a group can read, for as long as they like. Imports the group.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::buffer::Element;
 use crate::error::Result;
 use crate::group::Group;
-use crate::shared::{Announcement, PeerSlice, SharedRegion, SharedSlice};
+use crate::shared::{Announcement, PeerSlice, RegionPiece, SharedRegion, SharedSlice};
+
+/// What all read, and the ranges that this rank writes.
+pub type Region<T> = (Arc<SharedRegion<T>>, Vec<RegionPiece<T>>);
+
+/// A number that identifies what is shared, and the other ranks' memory by rank.
+pub type Shared<T> = (u64, Vec<Option<PeerSlice<T>>>);
 
 impl Group {
     /// Shows this rank's memory to all others, and maps theirs, which may be of other lengths. All
@@ -17,10 +24,7 @@ impl Group {
     ///
     /// # Errors
     /// The group's failure.
-    pub fn share<T: Element>(
-        &self,
-        own: Option<&SharedSlice<T>>,
-    ) -> Result<Option<(u64, Vec<Option<PeerSlice<T>>>)>> {
+    pub fn share<T: Element>(&self, own: Option<&SharedSlice<T>>) -> Result<Option<Shared<T>>> {
         let mut mapped: Vec<_> = (0..self.ranks()).map(|_| None).collect();
         let announced = own.and_then(SharedSlice::announcement);
         let mut first = announced.as_ref().map(Announcement::id);
@@ -35,17 +39,20 @@ impl Group {
     }
 
     /// Makes one piece of memory for `length` numbers of all ranks, zero at first, of which each rank
-    /// writes its `ranges` and all read everything. All ranks call it with the same arguments.
+    /// writes its `ranges`, in order, and all read everything. They begin and end at multiples of
+    /// [`SharedRegion::ALIGNED`]. All ranks call it with the same arguments.
     ///
-    /// Returns nothing, on every rank, where some rank has no such memory or cannot map another's.
+    /// Returns the whole and this rank's ranges; nothing, on every rank, where some rank has no such
+    /// memory or cannot map another's.
     ///
     /// # Errors
-    /// The group's failure.
+    /// [`crate::Error::InvalidArgument`] for ranges that overlap or are not in the region; else the
+    /// group's failure.
     pub fn share_region<T: Element>(
         &self,
         length: usize,
         ranges: &[Vec<Range<usize>>],
-    ) -> Result<Option<SharedRegion<T>>> {
+    ) -> Result<Option<Region<T>>> {
         let own = SharedSlice::zeroed(length.next_multiple_of(SharedRegion::<T>::ALIGNED));
         let own = own.and_then(SharedRegion::new);
         let own = own.inspect_err(|error| log::debug!("no region is shared: {error}"));
@@ -55,7 +62,9 @@ impl Group {
             Some(region) => region.cover(announced, &ranges[rank]),
             None => Err("this rank has none".to_string()),
         })?;
-        Ok(region.filter(|_| are_all))
+        let region = region.filter(|_| are_all);
+        let own = &ranges[self.rank() as usize];
+        region.map(|region| region.pieces(own)).transpose()
     }
 
     /// Announces this rank's memory, and has that of all others mapped; returns whether all ranks

@@ -131,7 +131,9 @@ impl Announcement {
 
     /// A random number that identifies the segment.
     pub(crate) fn id(&self) -> u64 {
-        let [id, _] = self.nonce.as_chunks().0 else { return 0 };
+        let [id, _] = self.nonce.as_chunks().0 else {
+            return 0;
+        };
         u64::from_le_bytes(*id)
     }
 
@@ -424,17 +426,61 @@ impl<T: Element> SharedRegion<T> {
         }
     }
 
-    /// Where some of the numbers are written, if they are this member's.
+    /// The ranges that this member writes, which come one behind the other.
     ///
-    /// # Safety
-    /// Nothing else may refer to them meanwhile.
-    ///
-    /// # Panics
-    /// When there are not so many.
-    pub unsafe fn own(&self, range: &Range<usize>) -> NonNull<T> {
-        assert!(range.start <= range.end && range.end <= self.own.length);
-        // SAFETY: the memory has that many numbers.
-        unsafe { self.own.data.add(range.start) }
+    /// # Errors
+    /// [`Error::InvalidArgument`] if they do not, or not all are in the region.
+    pub(crate) fn pieces(
+        self,
+        ranges: &[Range<usize>],
+    ) -> Result<(Arc<Self>, Vec<RegionPiece<T>>)> {
+        let mut at = 0;
+        for range in ranges {
+            if range.start < at || range.end < range.start || range.end > self.own.length {
+                return Err(Error::InvalidArgument(format!(
+                    "{range:?} overlaps another range or the end of a region of {} numbers",
+                    self.own.length
+                )));
+            }
+            at = range.end;
+        }
+        let region = Arc::new(self);
+        let piece = |range: &Range<usize>| RegionPiece {
+            region: Arc::clone(&region),
+            range: range.clone(),
+        };
+        let pieces = ranges.iter().map(piece).collect();
+        Ok((region, pieces))
+    }
+}
+
+/// A range of a [`SharedRegion`] that this member writes.
+#[derive(Debug)]
+pub struct RegionPiece<T> {
+    region: Arc<SharedRegion<T>>,
+    range: Range<usize>,
+}
+
+impl<T> RegionPiece<T> {
+    fn first(&self) -> NonNull<T> {
+        // SAFETY: the region has the range, as `pieces` checked.
+        unsafe { self.region.own.data.add(self.range.start) }
+    }
+}
+
+impl<T: Element> Deref for RegionPiece<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: the numbers are there as long as the region, any bits are valid, and only pieces
+        // write, which do not overlap.
+        unsafe { std::slice::from_raw_parts(self.first().as_ptr(), self.range.len()) }
+    }
+}
+
+impl<T: Element> DerefMut for RegionPiece<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and `self` is borrowed mutably. Others read when they are told.
+        unsafe { std::slice::from_raw_parts_mut(self.first().as_ptr(), self.range.len()) }
     }
 }
 

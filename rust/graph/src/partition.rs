@@ -218,6 +218,11 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Whether a value broadcasts to any number of elements.
+fn is_scalar(value: &Value) -> bool {
+    value.len() == 1 && value.shape.len() <= 1
+}
+
 /// Whether an instruction computes float32 values of many elements, each from the same element of
 /// its operands or from scalars.
 fn is_by_element(p: &Program, inst: &Inst, least: usize) -> bool {
@@ -234,7 +239,7 @@ fn is_by_element(p: &Program, inst: &Inst, least: usize) -> bool {
             .inputs
             .iter()
             .map(value)
-            .all(|v| v.len() == 1 || is_full(v))
+            .all(|v| is_scalar(v) || is_full(v))
 }
 
 /// A program of parts under construction.
@@ -453,3 +458,6 @@ fn sum_in_front(region: &mut FusedRegion, place: usize, more: usize, joins: &Joi
         *output = moved(*output);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,21 @@ impl Block {
         Some(Block { ptr, layout })
     }
 
+    /// Gives large pages back to the system until they are written again. What they held is lost.
+    ///
+    /// # Safety
+    /// Nobody refers to what the block holds.
+    pub unsafe fn release(&self) {
+        #[cfg(target_os = "linux")]
+        if self.layout.align() == LARGE_PAGE {
+            let bytes = self.layout.size() - self.layout.size() % LARGE_PAGE;
+            let advice = rustix::mm::Advice::LinuxDontNeed;
+            // SAFETY: whole pages of an allocation of our own, which read as zeros from here on. An
+            // error means that nothing has changed.
+            let _ = unsafe { rustix::mm::madvise(self.ptr.as_ptr().cast(), bytes, advice) };
+        }
+    }
+
     /// Where the memory begins.
     #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
@@ -118,6 +133,19 @@ mod tests {
             assert!(own.iter().all(|x| *x == 0));
             own.fill(7);
         }
+        let large = Block::zeroed(5 << 20).unwrap();
+        // SAFETY: the block has that many bytes, and nobody else knows of it.
+        let own = unsafe { std::slice::from_raw_parts_mut(large.as_ptr(), 5 << 20) };
+        own.fill(7);
+        // SAFETY: the slice is not used any more.
+        unsafe { large.release() };
+        // SAFETY: as above.
+        let own = unsafe { std::slice::from_raw_parts_mut(large.as_ptr(), 5 << 20) };
+        // What is behind the last whole page stays.
+        assert!(cfg!(not(target_os = "linux")) || own[..4 << 20].iter().all(|x| *x == 0));
+        assert!(own[4 << 20..].iter().all(|x| *x == 7));
+        own.fill(8);
+        assert!(own.iter().all(|x| *x == 8));
         assert!(Block::zeroed(usize::MAX).is_none());
         assert!(Block::zeroed(isize::MAX as usize - 64).is_none());
     }

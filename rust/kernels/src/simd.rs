@@ -113,3 +113,26 @@ fn avx512<B: Body>(body: B) -> B::Out {
 fn avx2<B: Body>(body: B) -> B::Out {
     body.run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_past_the_caches_to_any_address() {
+        let from: Vec<u8> = (0..2000).map(|k| (k % 251) as u8).collect();
+        let mut to = vec![0u8; 3000];
+        let aligned = to.as_ptr().align_offset(64);
+        for start in [aligned, aligned + 1, aligned + 32] {
+            for bytes in [0, 1, 63, 64, 65, 640, 1999] {
+                to.fill(0);
+                // SAFETY: both are long enough, and apart.
+                unsafe { copy_past_caches(from[1..].as_ptr(), to[start..].as_mut_ptr(), bytes) };
+                fence();
+                assert_eq!(to[start..start + bytes], from[1..=bytes]);
+                let rest = to[..start].iter().chain(&to[start + bytes..]);
+                assert!(rest.into_iter().all(|x| *x == 0));
+            }
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut, Range};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,37 +116,12 @@ impl Window for Peer {
 }
 
 /// Memory of all members.
-struct Whole(SharedRegion<f32>);
+struct Whole(Arc<SharedRegion<f32>>);
 
 impl Window for Whole {
     unsafe fn get(&self, range: Range<usize>) -> &[f32] {
         // SAFETY: the caller says that nobody writes there.
         unsafe { self.0.get(range) }
-    }
-}
-
-/// A range of it that this process writes.
-struct Piece {
-    first: NonNull<f32>,
-    length: usize,
-    _region: Arc<Whole>,
-}
-
-// SAFETY: nothing else refers to the numbers for writing; they belong to no thread.
-unsafe impl Send for Piece {}
-
-impl Deref for Piece {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        // SAFETY: the region has that many numbers there, and this process alone writes them.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.length) }
-    }
-}
-
-impl DerefMut for Piece {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as above; `self` is borrowed mutably, and others read when they are told.
-        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.length) }
     }
 }
 
@@ -250,25 +224,10 @@ impl Reducer for GroupReducer {
         length: usize,
         ranges: &[Vec<Range<usize>>],
     ) -> ReduceResult<Option<Region>> {
-        let (rank, shared) = self.with(|group| {
-            let shared = group.share_region(length, ranges)?;
-            Ok((group.rank() as usize, shared))
-        })?;
-        Ok(shared.map(|region| {
-            let whole = Arc::new(Whole(region));
-            let piece = |range: &Range<usize>| {
-                // SAFETY: ranges do not overlap, and the region is written here alone.
-                let first = unsafe { whole.0.own(range) };
-                Box::new(Piece {
-                    first,
-                    length: range.len(),
-                    _region: Arc::clone(&whole),
-                }) as Memory
-            };
-            Region {
-                own: ranges[rank].iter().map(piece).collect(),
-                whole: whole.clone(),
-            }
+        let shared = self.with(|group| group.share_region(length, ranges))?;
+        Ok(shared.map(|(region, pieces)| Region {
+            own: pieces.into_iter().map(|p| Box::new(p) as Memory).collect(),
+            whole: Arc::new(Whole(region)),
         }))
     }
 

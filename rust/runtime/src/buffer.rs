@@ -76,6 +76,16 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Gives memory back to the system, as far as it can be, until it is written again. What it held
+    /// is lost.
+    ///
+    /// # Safety
+    /// Nobody refers to what the buffer holds.
+    pub(crate) unsafe fn release(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.block.release() };
+    }
+
     /// Size of the memory.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -338,6 +338,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn sums_of_subtrees_are_joined_as_the_tree_says(
+            level in 0u32..6, cuts in proptest::collection::vec(0u32..33, 0..5),
+        ) {
+            let shards = 1 << level;
+            let mut cuts: Vec<u32> = cuts.into_iter().map(|cut| cut.min(shards)).collect();
+            cuts.extend([0, shards]);
+            cuts.sort_unstable();
+            let found: Vec<(u32, u32)> =
+                cuts.windows(2).flat_map(|w| subtrees(w[0]..w[1])).collect();
+            let sum = |&(first, level): &(u32, u32)| naive(first..first + (1 << level), 3);
+            let mut values: Vec<f32> = found.iter().map(sum).collect();
+            for (left, right) in joins(&found) {
+                values.push(values[left] + values[right]);
+            }
+            prop_assert_eq!(values.len(), 2 * found.len() - 1);
+            prop_assert_eq!(values[values.len() - 1].to_bits(), naive(0..shards, 3).to_bits());
+        }
+
+        #[test]
         fn subtrees_are_summed_as_the_tree_says(
             a in 0u32..17, b in 0u32..17, lengths in proptest::collection::vec(0usize..5, 1..4),
         ) {

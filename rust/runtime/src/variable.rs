@@ -151,6 +151,10 @@ impl Variable {
         // SAFETY: nobody writes them, as the caller says.
         let numbers = unsafe { window.get(numbers) };
         assert_eq!(size_of_val(numbers), self.bytes(), "the variable's value");
+        if self.place() == self.home.as_ptr() {
+            // SAFETY: whoever uses what is there holds the lock.
+            unsafe { self.home.release() };
+        }
         self.move_to(numbers.as_ptr().cast_mut().cast(), Some(Arc::clone(window)));
         self.touch();
     }
@@ -187,6 +191,37 @@ impl Drop for Variable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Elsewhere(Vec<f32>);
+
+    impl Window for Elsewhere {
+        unsafe fn get(&self, range: Range<usize>) -> &[f32] {
+            &self.0[range]
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_elsewhere() {
+        // Enough for large pages.
+        let n = 600_000;
+        let start = vec![1.0; n];
+        let v = Variable::new(&Literal::from_f64(DType::F32, vec![n], &start)).unwrap();
+        let elsewhere: Arc<dyn Window> = Arc::new(Elsewhere(vec![2.0; n + 3]));
+        let (version, before) = (v.version(), moves());
+        v.take(&elsewhere, 3..n + 3, &exclusive());
+        assert!(v.version() > version && moves() > before);
+        assert!(v.get().to_f64().iter().all(|x| *x == 2.0));
+        // The variable keeps the memory.
+        drop(elsewhere);
+        v.bring_home(&exclusive());
+        assert!(v.place() == v.home.as_ptr() && v.get().to_f64().iter().all(|x| *x == 2.0));
+        let elsewhere: Arc<dyn Window> = Arc::new(Elsewhere(vec![3.0; n]));
+        v.take(&elsewhere, 0..n, &exclusive());
+        v.set(&Literal::from_f64(DType::F32, vec![n], &start).bytes)
+            .unwrap();
+        assert!(v.place() == v.home.as_ptr() && v.get().to_f64().iter().all(|x| *x == 1.0));
+        assert_eq!(Arc::strong_count(&elsewhere), 1);
+    }
 
     #[test]
     fn values_are_kept_until_the_variable_goes() {

@@ -1,18 +1,21 @@
 //! Sharded steps whose gradients are summed in buckets by groups of threads: the bits of one
 //! process, whoever starts which bucket when, and after a death in any of them.
 
+mod groups;
+
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, Mutex, RwLock};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+use groups::{Threads, noise, on_group, on_members, placeholder};
 use hornbeam_collective::fault::{Fault, FaultPlan};
 use hornbeam_collective::{Group, GroupConfig, Listener, Member, even_ranges};
 use hornbeam_graph::autodiff::gradients;
 use hornbeam_graph::build::Builder;
 use hornbeam_graph::op::ReduceOp;
-use hornbeam_graph::{DType, Literal, Node, Op, Tensor, TensorType};
+use hornbeam_graph::{DType, Literal, Op, Tensor};
 use hornbeam_runtime::epoch::Samples;
 use hornbeam_runtime::sharded::{
     AllShards, Functions, Memory, Pending, ReduceResult, Reducer, ShardedEpoch,
@@ -28,17 +31,6 @@ const STEPS: usize = 3;
 const WIDTHS: [usize; 5] = [6, 12, 20, 20, 3];
 /// Makes a bucket of nearly each weight.
 const SMALL: usize = 256;
-
-fn noise(n: usize, seed: usize) -> Vec<f64> {
-    (0..n)
-        .map(|i| (((i + 7 * seed) * (i + 3)) as f64 * 0.37).sin() * 0.4)
-        .collect()
-}
-
-fn placeholder(shape: Vec<Option<usize>>) -> Tensor {
-    let dtype = DType::F32;
-    Node::leaf(Op::Placeholder, TensorType { dtype, shape }, None)
-}
 
 /// Layers without biases, trained on the mean of the squares of what they give.
 fn model() -> (Vec<Arc<Variable>>, Functions) {
@@ -145,99 +137,6 @@ fn undisturbed() -> Vec<Vec<Vec<u8>>> {
     }
     assert_eq!((found.len(), training.epoch.buckets()), (STEPS + 1, 1));
     found
-}
-
-/// Sums over the threads of a group.
-struct Threads {
-    group: Arc<RwLock<Group>>,
-    bucket_bytes: Arc<AtomicUsize>,
-    overlaps: bool,
-    /// The buckets that were started, in order.
-    started: Arc<Mutex<Vec<u32>>>,
-}
-
-impl Threads {
-    fn new(group: Group, bucket_bytes: usize, overlaps: bool) -> Threads {
-        Threads {
-            group: Arc::new(RwLock::new(group)),
-            bucket_bytes: Arc::new(AtomicUsize::new(bucket_bytes)),
-            overlaps,
-            started: Arc::default(),
-        }
-    }
-}
-
-impl Reducer for Threads {
-    fn begin(&mut self) -> ReduceResult<(u32, Range<u32>)> {
-        let group = self.group.read().unwrap();
-        Ok((group.total_shards(), group.shards()))
-    }
-
-    fn all_reduce(&mut self, data: &mut [f32]) -> ReduceResult<()> {
-        Ok(self.group.read().unwrap().all_reduce(data)?)
-    }
-
-    fn start(&mut self, bucket: u32, data: Memory, early: bool) -> ReduceResult<Pending> {
-        self.started.lock().unwrap().push(bucket);
-        let group = self.group.read().unwrap();
-        let handle = group.start_all_reduce_of(bucket, data, early)?;
-        let group = Arc::clone(&self.group);
-        Ok(Box::new(move || {
-            Ok(group.read().unwrap().wait_memory(handle)?)
-        }))
-    }
-
-    fn bucket_bytes(&self) -> usize {
-        self.bucket_bytes.load(Ordering::Relaxed)
-    }
-
-    fn overlaps(&self) -> bool {
-        self.overlaps
-    }
-
-    fn abandon(&mut self, reason: &str) {
-        let group = self.group.read().unwrap();
-        group
-            .abort_handle()
-            .abort_generation(group.generation(), reason);
-    }
-}
-
-/// Runs `body` on each member of a group of threads.
-fn on_group<R: Send>(ranges: &[Range<u32>], body: impl Fn(usize, Group) -> R + Sync) -> Vec<R> {
-    on_members(ranges, |rank, group, _| body(rank, group))
-}
-
-/// The same; `body` is told the members.
-fn on_members<R: Send>(
-    ranges: &[Range<u32>],
-    body: impl Fn(usize, Group, Vec<Member>) -> R + Sync,
-) -> Vec<R> {
-    let local = "127.0.0.1".parse().unwrap();
-    let listeners: Vec<Listener> = ranges
-        .iter()
-        .map(|_| Listener::bind(local, 0..=0, "a token for tests").unwrap())
-        .collect();
-    let pairs = listeners.iter().zip(ranges);
-    let members: Vec<Member> = pairs
-        .map(|(listener, shards)| Member {
-            address: listener.address(),
-            shards: shards.clone(),
-        })
-        .collect();
-    std::thread::scope(|threads| {
-        let start = |(rank, listener)| {
-            let mut config = GroupConfig::new("tests", rank as u32, members.clone(), 1);
-            // What is small goes the way of what is large.
-            config.tuning.one_round_bytes = 128;
-            config.tuning.piece_bytes = 512;
-            let (body, members) = (&body, members.clone());
-            threads.spawn(move || body(rank, Group::connect(listener, config).unwrap(), members))
-        };
-        let running: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
-        let results = running.into_iter().map(|thread| thread.join().unwrap());
-        results.collect()
-    })
 }
 
 /// The number of steps in which these shards are equally large.

@@ -317,11 +317,13 @@ fn places_that_do_not_fit_are_refused() {
     };
     assert_eq!(refusal(&[spot(0, 0), spot(0, 16)]), None);
     assert_eq!(refusal(&[spot(0, 0), spot(1, 0)]), None);
+    // In any order.
+    assert_eq!(refusal(&[spot(0, 16), spot(0, 0)]), None);
+    assert_eq!(refusal(&[spot(1, 0), spot(0, 0)]), None);
     for (spots, words) in [
         (vec![spot(0, 0)], "1 places for the plan's 2 results"),
-        (vec![spot(0, 16), spot(0, 0)], "before the end"),
-        (vec![spot(0, 0), spot(0, 0)], "before the end"),
-        (vec![spot(1, 0), spot(0, 0)], "before the end"),
+        (vec![spot(0, 0), spot(0, 0)], "overlaps"),
+        (vec![spot(0, 16), spot(0, 16)], "overlaps"),
         (vec![spot(0, 0), spot(1, 16)], "no room"),
         (vec![spot(0, 0), spot(2, 0)], "no room"),
         (vec![spot(0, 0), spot(0, usize::MAX)], "no room"),

@@ -5,6 +5,8 @@ mod failure;
 mod faults;
 mod formation;
 #[cfg(target_os = "linux")]
+mod share;
+#[cfg(target_os = "linux")]
 mod shared;
 mod sums;
 

@@ -63,7 +63,7 @@ pub struct TileKernel {
     /// Whether the operands are too large to be in the cache.
     pub(super) is_far: bool,
     /// Whether outputs are written past the caches.
-    streams: bool,
+    pub(super) streams: bool,
 }
 
 /// Pointers of one run, shared with the workers.

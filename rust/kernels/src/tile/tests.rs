@@ -45,10 +45,11 @@ fn check_program(
     let points = indices(shape);
     let at = |i: &Vec<usize>| evaluate(instrs, operands.iter().map(|o| o.get(i)).collect());
     let expected: Vec<Vec<Scalar>> = points.iter().map(at).collect();
-    for tasks in 1..=3 {
+    for tasks in 1..=4 {
         kernel.tasks = tasks.min(kernel.cut.cells.max(1));
         // As if there were more, for a part of the runs.
         kernel.is_far = tasks == 2;
+        kernel.streams = tasks > 2;
         let memory = operands.clone();
         let mut free = vec![in_place; memory.len()];
         let mut written = results.clone();

@@ -83,9 +83,9 @@ impl Left {
             left.bucket_bytes == bucket_bytes
                 && (partitioned.rank, &partitioned.ranks) == (rank, &ranks)
         });
-        let numbers = left.as_ref().map_or([0; 2], |left| {
-            [left.partitioned.id, left.partitioned.steps]
-        });
+        let numbers = left
+            .as_ref()
+            .map_or([0; 2], |left| [left.partitioned.id, left.partitioned.steps]);
         let is_same = reducer.is_same(numbers).map_err(RuntimeError::Reduce)?;
         Ok(left.filter(|_| is_same).map(|left| *left))
     }
@@ -113,7 +113,7 @@ impl Proposal {
         if ranks.len() < 2 || sums > MOST_SUMS || ranks.iter().any(Range::is_empty) {
             return Ok(None);
         }
-        let least = bytes / size_of::<f32>();
+        let least = bytes.div_ceil(size_of::<f32>());
         let shapes = shapes(functions)?;
         if shapes.iter().all(|s| s.iter().product::<usize>() < least) {
             return Ok(None);
@@ -148,7 +148,8 @@ impl Proposal {
             let of_group = |group: &Group| {
                 let Range { start, end } = group.range(rank, ranks);
                 let firsts = group.updated.iter().map(|(_, first)| first);
-                let ranges = firsts.map(|first| first + start..(first + end).next_multiple_of(PAGE));
+                let ranges =
+                    firsts.map(|first| first + start..(first + end).next_multiple_of(PAGE));
                 ranges.collect::<Vec<_>>()
             };
             groups.iter().flat_map(of_group).collect()
@@ -167,7 +168,9 @@ impl Proposal {
         let own = groups.iter().map(|g| g.range(self.rank, ranks).len());
         let own: Vec<usize> = own.collect();
         let leaves = sums.concat();
-        let program = self.partition.of_ranges(&own, leaves.len(), &joins(&leaves));
+        let program = self
+            .partition
+            .of_ranges(&own, leaves.len(), &joins(&leaves));
         let spot = |block| Spot { block, first: 0 };
         let made = Partitioned {
             rank: self.rank,

@@ -89,7 +89,8 @@ impl Payload {
     ) -> Result<Payload> {
         let all = shapes(functions)?.into_iter().enumerate();
         let (apart, rest): (Vec<_>, Vec<_>) = all.partition(|(k, _)| is_apart(*k));
-        let shapes_of = |some: &[(usize, Vec<usize>)]| some.iter().map(|(_, s)| s.clone()).collect();
+        let shapes_of =
+            |some: &[(usize, Vec<usize>)]| some.iter().map(|(_, s)| s.clone()).collect();
         let mut payload = Payload::of(shapes_of(&rest), bucket_bytes);
         let last = Payload::of(shapes_of(&apart), usize::MAX);
         let bucket = payload.lengths.len();
