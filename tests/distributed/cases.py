@@ -67,7 +67,7 @@ def mlp():
 
 
 def wide():
-    """A weight of several pages of memory, trained by an optimizer with two values for each number."""
+    """A weight of several pages of memory, whose optimizer keeps two values for each number."""
     case = mlp()
     np.random.seed(5)
     case.model = Sequential(

@@ -11,8 +11,9 @@ pytestmark = ON_RAY
 
 
 def test_chaos_does_not_show(monkeypatch):
-    # Several buckets under way at a time.
-    monkeypatch.setenv("HORNBEAM_BUCKET_BYTES", "1024")
+    # The largest weight's update is shared; of the rest several buckets are under way at a time.
+    monkeypatch.setenv("HORNBEAM_PARTITION_BYTES", "1024")
+    monkeypatch.setenv("HORNBEAM_BUCKET_BYTES", "128")
     monkeypatch.setenv("HORNBEAM_OVERLAP", "1")
     with scenario.cluster():
         happened, generations = chaos.run(events=14, seed=1)

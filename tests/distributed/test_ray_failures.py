@@ -108,7 +108,8 @@ class Slowed:
 
     def __init__(self, pid, share=0.15):
         self.pid, self.share, self.over = pid, share, threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        # Its end must not wait for a script that was given up.
+        self.thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
         self.thread.start()

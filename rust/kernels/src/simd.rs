@@ -28,6 +28,19 @@ pub(crate) fn prefetch<T>(start: *const T, len: usize) {
     let _ = (start, len);
 }
 
+/// The same for memory that is written soon.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(start: *const T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len * size_of::<T>()).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: the instruction changes nothing and never faults, also where it is not known.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(start.wrapping_byte_add(offset).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
+}
+
 /// Copies bytes past the caches, where the processor can and `to` begins a cache line: what is written
 /// so is not read from memory first. [`fence`] orders it with what follows.
 ///

@@ -9,8 +9,8 @@ use std::time::Duration;
 use hornbeam_collective::{Error, Group, PeerSlice, SharedRegion, SharedSlice};
 use hornbeam_graph::{DType, Tensor};
 use hornbeam_runtime::sharded::{
-    AllShards, Allocate, Functions, Memory, Pending, ReduceResult, Reducer, Region, ShardedEpoch,
-    Window, Windows,
+    AllShards, Allocate, Functions, Memory, PartitionBytes, Pending, ReduceResult, Reducer, Region,
+    ShardedEpoch, Window, Windows,
 };
 use numpy::PyUntypedArray;
 use pyo3::exceptions::PyValueError;
@@ -39,12 +39,17 @@ const SHARD_BYTES: usize = 128 << 10;
 pub(crate) static GIVEN_BUCKET_BYTES: LazyLock<Option<usize>> =
     LazyLock::new(|| bytes_given("HORNBEAM_BUCKET_BYTES"));
 
-/// The bytes of a weight from which on the workers of one machine share its update.
-const PARTITION_BYTES: usize = 64 << 10;
+/// What the workers of one machine share the updates of. Weights that stay in the caches gain nothing
+/// where workers have caches of their own, and lose the time that their values take to come over.
+const PARTITION_BYTES: PartitionBytes = PartitionBytes {
+    each: 64 << 10,
+    all: 4 << 20,
+};
 /// Passes of fewer steps are over before sharing memory has paid.
 const PARTITION_STEPS: usize = 16;
 
-/// What `HORNBEAM_PARTITION_BYTES` says instead, for passes of any length.
+/// The bytes of a weight that `HORNBEAM_PARTITION_BYTES` says instead, whatever all have and for passes
+/// of any length.
 pub(crate) static GIVEN_PARTITION_BYTES: LazyLock<Option<usize>> =
     LazyLock::new(|| bytes_given("HORNBEAM_PARTITION_BYTES"));
 
@@ -201,8 +206,9 @@ impl Reducer for GroupReducer {
         Some((group.rank() as usize, group.all_shards()))
     }
 
-    fn partition_bytes(&self, steps: usize) -> Option<usize> {
-        GIVEN_PARTITION_BYTES.or((steps >= PARTITION_STEPS).then_some(PARTITION_BYTES))
+    fn partition_bytes(&self, steps: usize) -> Option<PartitionBytes> {
+        let given = GIVEN_PARTITION_BYTES.map(|each| PartitionBytes { each, all: 0 });
+        given.or((steps >= PARTITION_STEPS).then_some(PARTITION_BYTES))
     }
 
     fn share(&mut self, length: usize) -> ReduceResult<Option<Windows>> {

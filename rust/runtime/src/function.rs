@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hornbeam_graph::compile::{Options, Request, compile};
 use hornbeam_graph::op::VarId;
+use hornbeam_graph::partition::Partition;
 use hornbeam_graph::synchronize::is_synchronized;
 use hornbeam_graph::verify::verify;
 use hornbeam_graph::{DType, Program, Tensor, Widening, widen};
@@ -38,6 +39,8 @@ pub struct Function {
     updates: Vec<(Arc<Variable>, Tensor)>,
     synchronized: bool,
     state: Mutex<State>,
+    /// The latest partition, and for updates of how many elements.
+    partition: Mutex<Option<(usize, Arc<Partition>)>>,
     /// What a pass that has ended leaves to the next one.
     left: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -91,6 +94,7 @@ impl Function {
             outputs,
             updates,
             state: Mutex::new(state),
+            partition: Mutex::new(None),
             left: Mutex::new(None),
         })
     }
@@ -129,6 +133,26 @@ impl Function {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .step = step;
+    }
+
+    /// The program in training for its placeholders' shapes, which are all known, with its updates of
+    /// `least` elements and more apart.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub(crate) fn partition(&self, shapes: &[Vec<usize>], least: usize) -> Result<Arc<Partition>> {
+        let latest = &mut *self
+            .partition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((elements, partition)) = latest
+            && *elements == least
+        {
+            return Ok(Arc::clone(partition));
+        }
+        let made = Arc::new(Partition::of(&self.program(shapes, true)?, least));
+        *latest = Some((least, Arc::clone(&made)));
+        Ok(made)
     }
 
     /// Leaves something to whoever asks next.
@@ -348,8 +372,7 @@ impl Function {
         Ok(program)
     }
 
-    /// The compiled program for concrete shapes.
-    pub(crate) fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
+    fn program(&self, shapes: &[Vec<usize>], training: bool) -> Result<Program> {
         let updates: Vec<(VarId, Tensor)> = self
             .updates
             .iter()

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use feed::{Batch, Feed, number};
 use hornbeam_graph::{DType, Tensor};
-use partitioned::{Left, Partitioned, Proposal};
+use partitioned::Partitioned;
 use payload::{Payload, Segment};
 
 use crate::buffer::exclusive;
@@ -32,7 +32,9 @@ use crate::function::{ArrayRef, Function};
 use crate::plan::Plan;
 pub use crate::shards::{Allocate, Memory, Window, zeroed};
 use crate::shards::{TreeSum, copy, nothing, scale};
-pub use reducer::{AllShards, PAGE, Pending, ReduceResult, Reducer, Region, Windows};
+pub use reducer::{
+    AllShards, PAGE, PartitionBytes, Pending, ReduceResult, Reducer, Region, Windows,
+};
 
 /// Where the time of steps went.
 #[derive(Clone, Copy, Debug, Default)]
@@ -377,84 +379,6 @@ impl ShardedEpoch {
         Ok(())
     }
 
-    /// Cuts the payload as the reducer wants it now, and agrees with the other processes on what of
-    /// it is partitioned.
-    fn cut_payload(&mut self) -> Result<()> {
-        let bucket_bytes = self.reducer.bucket_bytes();
-        let generation = Some(self.reducer.generation());
-        if (bucket_bytes, generation) == (self.bucket_bytes, self.generation) {
-            return Ok(());
-        }
-        let agreed = self.agree(bucket_bytes)?;
-        let allocate = self.reducer.memory();
-        (self.payload, self.partials, self.partitioned) = match agreed {
-            Some(Left {
-                partitioned,
-                payload,
-                last,
-                ..
-            }) => {
-                let partials = TreeSum::with_last(payload.lengths.clone(), allocate, last);
-                (payload, partials, Some(partitioned))
-            }
-            None => {
-                let payload = Payload::new(&self.functions, bucket_bytes)?;
-                if self.partitioned.is_none() && payload.lengths == self.payload.lengths {
-                    (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
-                    return Ok(());
-                }
-                let partials = TreeSum::new(payload.lengths.clone(), allocate)?;
-                (payload, partials, None)
-            }
-        };
-        (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
-        Ok(())
-    }
-
-    /// Agrees with the other processes to share updates, if they can: as in the last pass, or anew.
-    fn agree(&mut self, bucket_bytes: usize) -> Result<Option<Left>> {
-        let (functions, steps) = (&self.functions, self.steps());
-        if self.reducer.partition_bytes(steps).is_none() {
-            return Ok(None);
-        }
-        if let Some(left) = Left::take(functions, bucket_bytes, &mut *self.reducer)? {
-            return Ok(Some(left));
-        }
-        let Some(proposal) = Proposal::new(functions, &*self.reducer, steps)? else {
-            return Ok(None);
-        };
-        let payload = Payload::with_apart(functions, bucket_bytes, |k| proposal.is_apart(k))?;
-        let agreed = proposal.agree(&payload, &mut *self.reducer)?;
-        Ok(agreed.map(|(partitioned, last)| Left {
-            partitioned,
-            payload,
-            last,
-            bucket_bytes,
-        }))
-    }
-
-    /// Computes the new values of this process' part of the weights whose update is shared, and waits
-    /// until all others have done the same.
-    fn update_own_part(&mut self, batch: &Batch) -> Result<()> {
-        let Some(partitioned) = &mut self.partitioned else {
-            return Ok(());
-        };
-        let start = Instant::now();
-        let context = RunContext {
-            step: batch.step,
-            sample_offset: 0,
-            others: None,
-        };
-        let blocks = self.partials.blocks();
-        partitioned.update(&blocks[blocks.len() - 1], &self.payload, context)?;
-        let updated = Instant::now();
-        self.times.apply += updated - start;
-        self.reducer.barrier().map_err(RuntimeError::Reduce)?;
-        self.times.reduce += updated.elapsed();
-        self.partitioned_steps += 1;
-        Ok(())
-    }
-
     /// The batch's normalizers.
     fn normalize(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let Some(function) = &self.functions.normalizers else {
@@ -662,22 +586,5 @@ impl ShardedEpoch {
         self.functions.gradient.set_step(context.step + 1);
         self.steps_done += 1;
         Ok(())
-    }
-}
-
-impl Drop for ShardedEpoch {
-    fn drop(&mut self) {
-        let Some(partitioned) = self.partitioned.take() else {
-            return;
-        };
-        let payload = std::mem::take(&mut self.payload);
-        if let Some(last) = self.partials.blocks().pop() {
-            self.functions.apply.leave(Box::new(Left {
-                partitioned,
-                payload,
-                last,
-                bucket_bytes: self.bucket_bytes,
-            }));
-        }
     }
 }

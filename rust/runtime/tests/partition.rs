@@ -16,7 +16,8 @@ use hornbeam_graph::op::{BinaryOp, ReduceOp, UnaryOp};
 use hornbeam_graph::{DType, Literal, Tensor};
 use hornbeam_runtime::epoch::Samples;
 use hornbeam_runtime::sharded::{
-    AllShards, Functions, Memory, Pending, ReduceResult, Reducer, Region, ShardedEpoch, Windows,
+    AllShards, Functions, Memory, PartitionBytes, Pending, ReduceResult, Reducer, Region,
+    ShardedEpoch, Windows,
 };
 use hornbeam_runtime::{Function, RuntimeError, Variable};
 
@@ -158,6 +159,23 @@ fn shared_updates_have_the_bits_of_one_process() {
 }
 
 #[test]
+fn weights_that_have_little_together_are_not_shared() {
+    // The second and the first are large enough, and have so much.
+    let both = 4 * (4500 + 300);
+    on_group(&even_ranges(SHARDS, 2), |_, group| {
+        let template = Threads::partitioned(group, 4 * 300);
+        for (all, steps) in [(both, STEPS), (both + 1, 0)] {
+            let model = model();
+            let mut reducer = template.again();
+            reducer.partition_bytes.as_mut().unwrap().all = all;
+            let mut epoch = model.epoch(Box::new(reducer));
+            epoch.run(None, None).unwrap();
+            assert_eq!(epoch.partitioned_steps(), steps);
+        }
+    });
+}
+
+#[test]
 fn a_member_without_shards_keeps_all_from_sharing() {
     let expected = alone(1, |_, _| {});
     on_group(&[0..3, 3..3, 3..4], |_, group| {
@@ -224,7 +242,7 @@ impl Reducer for Deaf {
         self.inner.ranks()
     }
 
-    fn partition_bytes(&self, steps: usize) -> Option<usize> {
+    fn partition_bytes(&self, steps: usize) -> Option<PartitionBytes> {
         self.inner.partition_bytes(steps)
     }
 

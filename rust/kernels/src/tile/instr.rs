@@ -11,7 +11,7 @@ use super::op::{BinaryOp, UnaryOp};
 use crate::cpu::{Isa, isa};
 use crate::dtype::{DType, Element};
 use crate::math::{Integer, Math};
-use crate::simd::prefetch;
+use crate::simd::{prefetch, prefetch_to_write};
 
 /// Where the operands are; those that an operation does not have may be anywhere.
 pub(super) type Args = [*const u8; MAX_ARGS];
@@ -64,6 +64,15 @@ pub(super) fn unary(x: DType) -> InstrFn {
         DType::I64 => for_isa::<UnaryInt<i64>>(),
         DType::F32 => for_isa::<UnaryFloat<f32>>(),
         DType::F64 => for_isa::<UnaryFloat<f64>>(),
+    }
+}
+
+/// The function for binary operations on operands of type `x` that are far away.
+pub(super) fn far_binary(op: BinaryOp, x: DType) -> InstrFn {
+    match (op, x) {
+        (BinaryOp::Add, DType::F32) => for_isa::<FarSum<f32>>(),
+        (BinaryOp::Add, DType::F64) => for_isa::<FarSum<f64>>(),
+        _ => binary(x),
     }
 }
 
@@ -425,6 +434,7 @@ unsafe fn blocks<const FAR: bool, T: Math, const K: usize>(
     let args: [*const T; K] = std::array::from_fn(|k| args[k].cast());
     let out = out.cast::<T>();
     let whole = n - n % BLOCK;
+    let in_place = FAR && args.iter().any(|arg| std::ptr::eq(*arg, out));
     // SAFETY: the caller's promise; all that is read and written lies before `n`.
     unsafe {
         let one = |i: usize| f(std::array::from_fn(|k| args[k].add(i).read()));
@@ -432,6 +442,9 @@ unsafe fn blocks<const FAR: bool, T: Math, const K: usize>(
             if FAR {
                 args.iter()
                     .for_each(|arg| prefetch(arg.wrapping_add(at + n), BLOCK));
+                if !in_place {
+                    prefetch_to_write(out.wrapping_add(at + n), BLOCK);
+                }
             }
             let results: [T; BLOCK] = std::array::from_fn(|i| one(at + i));
             out.add(at).cast::<[T; BLOCK]>().write_unaligned(results);
@@ -442,6 +455,17 @@ unsafe fn blocks<const FAR: bool, T: Math, const K: usize>(
         }
         out.add(whole)
             .copy_from_nonoverlapping(results.as_ptr(), n - whole);
+    }
+}
+
+/// A sum, which asks for the memory of the next tile while one is computed.
+struct FarSum<T>(PhantomData<T>);
+
+impl<T: Math> Body for FarSum<T> {
+    #[inline(always)]
+    unsafe fn run(_op: u8, n: usize, args: Args, out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { blocks::<true, _, _>(n, args, out, |[a, b]: [T; 2]| a + b) }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::simd::{copy_past_caches, fence};
 /// Tiles whose length is not a multiple of this are computed in scratch memory, rounded up.
 const PAD: usize = 8;
 
-/// Inputs of so many bytes are not expected in the cache.
-const FAR: usize = 16 << 20;
+/// Inputs of an update of so many bytes are not expected in the cache.
+const FAR: usize = 8 << 20;
 
 /// A cache line, to align constants.
 #[derive(Clone, Copy)]
@@ -60,7 +60,7 @@ pub struct TileKernel {
     flat: bool,
     /// How many tasks the work is worth.
     pub(super) tasks: usize,
-    /// Whether the operands are too large to be in the cache.
+    /// Whether it is an update whose operands are too large to be in the cache.
     pub(super) is_far: bool,
     /// Whether outputs are written past the caches.
     pub(super) streams: bool,
@@ -193,7 +193,7 @@ impl TileKernel {
             shared_bytes: partial + inputs.len() * slot,
             partial_bytes: partial,
             tasks: tasks(&code, &cut),
-            is_far: bytes >= FAR,
+            is_far: code.is_update && bytes >= FAR,
             streams: false,
             flat: reductions.is_empty()
                 && outputs.iter().all(|o| o.0 == Layout::Flat)

@@ -76,6 +76,8 @@ pub(super) struct Code {
     pub(super) width: usize,
     /// Rough cost of an element in units of a simple vector instruction.
     pub(super) cost: usize,
+    /// Whether it does what optimizers do.
+    pub(super) is_update: bool,
 }
 
 impl Code {
@@ -396,6 +398,7 @@ impl<'a> Compiler<'a> {
             temps,
             width: self.types.iter().map(|t| t.size()).max().unwrap_or(1),
             cost: self.cost() + copies.len(),
+            is_update: self.fused.iter().any(Option::is_some),
             copies,
             reductions: self
                 .reductions
@@ -453,10 +456,13 @@ impl<'a> Compiler<'a> {
             let [f, far] = instr::fused(of(args[0]));
             return Some((f, far, op as u8));
         }
+        if let Instr::Binary(op, a, _) = self.instrs[k] {
+            let (near, far) = (instr::binary(of(a)), instr::far_binary(op, of(a)));
+            return Some((near, far, op as u8));
+        }
         let (f, op) = match self.instrs[k] {
-            Instr::Const(_) => return None,
+            Instr::Const(_) | Instr::Binary(..) => return None,
             Instr::Unary(op, a) => (instr::unary(of(a)), op as u8),
-            Instr::Binary(op, a, _) => (instr::binary(of(a)), op as u8),
             Instr::Select(_, a, _) => (instr::select(of(a)), 0),
             Instr::MulAdd(a, _, _) => (instr::mul_add(of(a)), 0),
             Instr::Cast(to, a) => (cast::cast(of(a), to), 0),

@@ -236,8 +236,8 @@ fn large_operands_are_far() {
         kernel.expect("fitting operands").is_far
     };
     // 2 or 3 operands of 4 bytes an element.
-    assert!(is_far(2 << 20, 0) && !is_far((2 << 20) - 1, 0));
-    assert!(is_far((2 << 20) - 1, 1));
+    assert!(is_far(1 << 20, 0) && !is_far((1 << 20) - 1, 0));
+    assert!(is_far((1 << 20) - 1, 1));
 }
 
 #[test]

@@ -10,17 +10,19 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hornbeam_graph::partition::Partition;
 
-use super::Functions;
+use super::feed::Batch;
 use super::payload::{Payload, shapes};
 use super::reducer::{PAGE, Reducer, Region};
+use super::{Functions, ShardedEpoch};
 use crate::buffer::exclusive;
 use crate::dispatch::RunContext;
 use crate::error::{Result, RuntimeError};
 use crate::plan::{Exclusive, Plan, Spot};
-use crate::shards::{Memory, Window, joins, subtrees};
+use crate::shards::{Memory, TreeSum, Window, joins, subtrees};
 use crate::variable::Variable;
 
 /// More partial sums than this are left to the reducer.
@@ -93,7 +95,7 @@ impl Left {
 
 /// What a group could share.
 pub(super) struct Proposal {
-    partition: Partition,
+    partition: Arc<Partition>,
     ranks: Vec<Range<u32>>,
     rank: usize,
 }
@@ -113,14 +115,20 @@ impl Proposal {
         if ranks.len() < 2 || sums > MOST_SUMS || ranks.iter().any(Range::is_empty) {
             return Ok(None);
         }
-        let least = bytes.div_ceil(size_of::<f32>());
+        let least = bytes.each.div_ceil(size_of::<f32>());
         let shapes = shapes(functions)?;
-        if shapes.iter().all(|s| s.iter().product::<usize>() < least) {
+        let sizes = shapes.iter().map(|s| s.iter().product::<usize>());
+        let is_worth_it = |sizes: &mut dyn Iterator<Item = usize>| {
+            let elements: usize = sizes.filter(|&n| n >= least).sum();
+            elements > 0 && elements * size_of::<f32>() >= bytes.all
+        };
+        if !is_worth_it(&mut sizes.into_iter()) {
             return Ok(None);
         }
-        let partition = Partition::of(&functions.apply.program(&shapes, true)?, least);
-        Ok((!partition.parts.is_empty()).then_some(Proposal {
-            partition,
+        let partition = functions.apply.partition(&shapes, least)?;
+        let mut sizes = partition.parts.iter().map(|part| part.elements);
+        Ok(is_worth_it(&mut sizes).then_some(Proposal {
+            partition: Arc::clone(&partition),
             ranks,
             rank,
         }))
@@ -176,7 +184,7 @@ impl Proposal {
             rank: self.rank,
             sums: sums.iter().map(Vec::len).collect(),
             own_part: Plan::direct(program)?,
-            rest: Plan::new(self.partition.rest)?,
+            rest: Plan::new(self.partition.rest.clone())?,
             spots: (0..ranges[self.rank].len()).map(spot).collect(),
             groups,
             id: gradients.id,
@@ -292,6 +300,103 @@ impl Partitioned {
         }
         self.steps += 1;
         Ok(())
+    }
+}
+
+impl ShardedEpoch {
+    /// Cuts the payload as the reducer wants it now, and agrees with the other processes on what of
+    /// it is partitioned.
+    pub(super) fn cut_payload(&mut self) -> Result<()> {
+        let bucket_bytes = self.reducer.bucket_bytes();
+        let generation = Some(self.reducer.generation());
+        if (bucket_bytes, generation) == (self.bucket_bytes, self.generation) {
+            return Ok(());
+        }
+        let agreed = self.agree(bucket_bytes)?;
+        let allocate = self.reducer.memory();
+        (self.payload, self.partials, self.partitioned) = match agreed {
+            Some(Left {
+                partitioned,
+                payload,
+                last,
+                ..
+            }) => {
+                let partials = TreeSum::with_last(payload.lengths.clone(), allocate, last);
+                (payload, partials, Some(partitioned))
+            }
+            None => {
+                let payload = Payload::new(&self.functions, bucket_bytes)?;
+                if self.partitioned.is_none() && payload.lengths == self.payload.lengths {
+                    (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
+                    return Ok(());
+                }
+                let partials = TreeSum::new(payload.lengths.clone(), allocate)?;
+                (payload, partials, None)
+            }
+        };
+        (self.bucket_bytes, self.generation) = (bucket_bytes, generation);
+        Ok(())
+    }
+
+    /// Agrees with the other processes to share updates, if they can: as in the last pass, or anew.
+    fn agree(&mut self, bucket_bytes: usize) -> Result<Option<Left>> {
+        let (functions, steps) = (&self.functions, self.steps());
+        if self.reducer.partition_bytes(steps).is_none() {
+            return Ok(None);
+        }
+        if let Some(left) = Left::take(functions, bucket_bytes, &mut *self.reducer)? {
+            return Ok(Some(left));
+        }
+        let Some(proposal) = Proposal::new(functions, &*self.reducer, steps)? else {
+            return Ok(None);
+        };
+        let payload = Payload::with_apart(functions, bucket_bytes, |k| proposal.is_apart(k))?;
+        let agreed = proposal.agree(&payload, &mut *self.reducer)?;
+        Ok(agreed.map(|(partitioned, last)| Left {
+            partitioned,
+            payload,
+            last,
+            bucket_bytes,
+        }))
+    }
+
+    /// Computes the new values of this process' part of the weights whose update is shared, and waits
+    /// until all others have done the same.
+    pub(super) fn update_own_part(&mut self, batch: &Batch) -> Result<()> {
+        let Some(partitioned) = &mut self.partitioned else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let context = RunContext {
+            step: batch.step,
+            sample_offset: 0,
+            others: None,
+        };
+        let blocks = self.partials.blocks();
+        partitioned.update(&blocks[blocks.len() - 1], &self.payload, context)?;
+        let updated = Instant::now();
+        self.times.apply += updated - start;
+        self.reducer.barrier().map_err(RuntimeError::Reduce)?;
+        self.times.reduce += updated.elapsed();
+        self.partitioned_steps += 1;
+        Ok(())
+    }
+}
+
+impl Drop for ShardedEpoch {
+    fn drop(&mut self) {
+        let Some(partitioned) = self.partitioned.take() else {
+            return;
+        };
+        let payload = std::mem::take(&mut self.payload);
+        if let Some(last) = self.partials.blocks().pop() {
+            self.functions.apply.leave(Box::new(Left {
+                partitioned,
+                payload,
+                last,
+                bucket_bytes: self.bucket_bytes,
+            }));
+        }
     }
 }
 

@@ -24,6 +24,15 @@ pub struct Windows {
     pub id: u64,
 }
 
+/// What updates are worth sharing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionBytes {
+    /// The bytes that a weight has at least.
+    pub each: usize,
+    /// The bytes that all such weights have at least.
+    pub all: usize,
+}
+
 /// One piece of memory of all processes, of which each writes ranges of its own.
 pub struct Region {
     /// This process' ranges.
@@ -92,8 +101,8 @@ pub trait Reducer: Send {
     }
 
     /// The bytes of a weight from which on all share its update, each computing a part, in a pass of
-    /// so many steps; the same on all processes.
-    fn partition_bytes(&self, _steps: usize) -> Option<usize> {
+    /// so many steps; and the bytes that all such weights have at least. The same on all processes.
+    fn partition_bytes(&self, _steps: usize) -> Option<PartitionBytes> {
         None
     }
 

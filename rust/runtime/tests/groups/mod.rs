@@ -9,7 +9,9 @@ use hornbeam_collective::{
     Group, GroupConfig, Listener, Member, PeerSlice, SharedRegion, SharedSlice,
 };
 use hornbeam_graph::{DType, Node, Op, Tensor, TensorType};
-use hornbeam_runtime::sharded::{Memory, Pending, ReduceResult, Reducer, Region, Window, Windows};
+use hornbeam_runtime::sharded::{
+    Memory, PartitionBytes, Pending, ReduceResult, Reducer, Region, Window, Windows,
+};
 
 pub(crate) fn noise(n: usize, seed: usize) -> Vec<f64> {
     (0..n)
@@ -48,7 +50,7 @@ pub(crate) struct Threads {
     /// The buckets that were started, in order.
     pub(crate) started: Arc<Mutex<Vec<u32>>>,
     /// The bytes from which on updates are shared.
-    partition_bytes: Option<usize>,
+    pub(crate) partition_bytes: Option<PartitionBytes>,
     /// The generation in which the step began.
     generation: u64,
     /// How often memory was shared.
@@ -83,7 +85,10 @@ impl Threads {
     /// A reducer that shares updates of so many bytes.
     pub(crate) fn partitioned(group: Group, bytes: usize) -> Threads {
         Threads {
-            partition_bytes: Some(bytes),
+            partition_bytes: Some(PartitionBytes {
+                each: bytes,
+                all: 0,
+            }),
             ..Threads::new(group, usize::MAX, false)
         }
     }
@@ -127,7 +132,7 @@ impl Reducer for Threads {
         Some((group.rank() as usize, group.all_shards()))
     }
 
-    fn partition_bytes(&self, _steps: usize) -> Option<usize> {
+    fn partition_bytes(&self, _steps: usize) -> Option<PartitionBytes> {
         self.partition_bytes
     }
 
