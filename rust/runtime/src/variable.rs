@@ -146,9 +146,20 @@ impl Variable {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
     }
 
-    /// Makes numbers elsewhere, which nobody writes any more, the value of a float32 variable.
-    pub(crate) fn take(&self, window: &Arc<dyn Window>, numbers: Range<usize>, _held: &Exclusive) {
-        // SAFETY: nobody writes them, as the caller says.
+    /// Makes numbers elsewhere the value of a float32 variable.
+    ///
+    /// # Safety
+    /// Nobody writes them as long as the variable has them for its value.
+    ///
+    /// # Panics
+    /// When they are not as many as the variable's.
+    pub(crate) unsafe fn take(
+        &self,
+        window: &Arc<dyn Window>,
+        numbers: Range<usize>,
+        _held: &Exclusive,
+    ) {
+        // SAFETY: the caller's promise.
         let numbers = unsafe { window.get(numbers) };
         assert_eq!(size_of_val(numbers), self.bytes(), "the variable's value");
         if self.place() == self.home.as_ptr() {
@@ -208,7 +219,8 @@ mod tests {
         let v = Variable::new(&Literal::from_f64(DType::F32, vec![n], &start)).unwrap();
         let elsewhere: Arc<dyn Window> = Arc::new(Elsewhere(vec![2.0; n + 3]));
         let (version, before) = (v.version(), moves());
-        v.take(&elsewhere, 3..n + 3, &exclusive());
+        // SAFETY: nobody ever writes them.
+        unsafe { v.take(&elsewhere, 3..n + 3, &exclusive()) };
         assert!(v.version() > version && moves() > before);
         assert!(v.get().to_f64().iter().all(|x| *x == 2.0));
         // The variable keeps the memory.
@@ -216,7 +228,8 @@ mod tests {
         v.bring_home(&exclusive());
         assert!(v.place() == v.home.as_ptr() && v.get().to_f64().iter().all(|x| *x == 2.0));
         let elsewhere: Arc<dyn Window> = Arc::new(Elsewhere(vec![3.0; n]));
-        v.take(&elsewhere, 0..n, &exclusive());
+        // SAFETY: as above.
+        unsafe { v.take(&elsewhere, 0..n, &exclusive()) };
         v.set(&Literal::from_f64(DType::F32, vec![n], &start).bytes)
             .unwrap();
         assert!(v.place() == v.home.as_ptr() && v.get().to_f64().iter().all(|x| *x == 1.0));

@@ -294,8 +294,10 @@ impl Partitioned {
         let values = &self.values[(self.steps % 2) as usize].whole;
         for group in &self.groups {
             for (variable, first) in &group.updated {
-                // They are written when all have computed another step, and no variable is here.
-                variable.take(values, *first..first + group.elements, &held);
+                let numbers = *first..first + group.elements;
+                // SAFETY: they are written in the step after the next one, which begins when all
+                // processes' variables have the next one's values.
+                unsafe { variable.take(values, numbers, &held) };
             }
         }
         self.steps += 1;
