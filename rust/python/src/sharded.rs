@@ -39,8 +39,8 @@ const SHARD_BYTES: usize = 128 << 10;
 pub(crate) static GIVEN_BUCKET_BYTES: LazyLock<Option<usize>> =
     LazyLock::new(|| bytes_given("HORNBEAM_BUCKET_BYTES"));
 
-/// What the workers of one machine share the updates of. Weights that stay in the caches gain nothing
-/// where workers have caches of their own, and lose the time that their values take to come over.
+/// What the workers of one machine share the updates of. Weights that stay in the caches gain little,
+/// and lose the time that their values take to come over where the cores are far apart.
 const PARTITION_BYTES: PartitionBytes = PartitionBytes {
     each: 64 << 10,
     all: 4 << 20,
