@@ -9,11 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::dtype::DType;
 use crate::op::{BinaryOp, FusedInst, FusedOp, FusedRegion, Op, VarId};
+use crate::passes::fuse::{MAX_OPERANDS, MAX_VALUES};
 use crate::program::{Inst, Program, Source, Value, ValueId};
-
-/// The most operands and values that a region has, as in fusion.
-const MAX_OPERANDS: usize = 16;
-const MAX_VALUES: usize = 64;
 
 /// Updates of so many bytes leave nothing else in the cache.
 const STREAMED: usize = 16 << 20;
@@ -182,9 +179,12 @@ impl<'a> Search<'a> {
                 || matches!(p.values[*v].source, Source::Input(k) if averages.contains(&k))
         };
         let others = p.insts.iter().enumerate().filter(|(i, _)| !is_own(*i));
+        // A new value may be a result, but not an average itself, of which nobody has the sum.
+        let new = p.updates.iter().map(|(_, v)| v);
         let mut beyond = others
             .flat_map(|(_, inst)| inst.inputs.iter())
-            .chain(&p.outputs);
+            .chain(&p.outputs)
+            .chain(new.filter(|v| !results.contains(v)));
         let scalars = insts.iter().flat_map(|&i| &p.insts[i].inputs);
         let mut scalars = scalars.filter(|&&v| p.values[v].len() == 1);
         if averages.is_empty() || beyond.any(taken) || scalars.any(|&v| self.needs_input(v)) {

@@ -213,6 +213,12 @@ fn what_looks_beyond_its_element_is_not_apart() {
     // Somebody else wants the new value, or the gradient.
     assert_eq!(apart(&|m| vec![m.updates[1].1.clone()]), 0);
     assert_eq!(apart(&|m| vec![m.sum(&m.gradient)]), 0);
+    // A variable keeps the gradient itself.
+    let kept = apart(&|m| {
+        m.updates.push((4, m.gradient.clone()));
+        vec![]
+    });
+    assert_eq!(kept, 0);
     // An old value may be wanted.
     assert_eq!(apart(&|m| vec![m.sum(&variable(2, &SHAPE))]), 1);
 }

@@ -5,7 +5,7 @@
 
 mod emit;
 mod epilogue;
-mod fuse;
+pub(crate) mod fuse;
 mod in_order;
 mod simplify;
 pub(crate) mod widen;

@@ -27,9 +27,9 @@ use kinds::Kinds;
 use region::Unit;
 
 /// The most operands of a region.
-const MAX_OPERANDS: usize = 16;
+pub(crate) const MAX_OPERANDS: usize = 16;
 /// The most values of a region: operands, constants and instructions.
-const MAX_VALUES: usize = 64;
+pub(crate) const MAX_VALUES: usize = 64;
 
 /// Who reads each value.
 struct Users {
