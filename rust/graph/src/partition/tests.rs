@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::build::Builder;
-use crate::compile::{Options, Request, compile};
 use crate::node::{Node, Tensor, TensorType};
 use crate::op::{ReduceOp, UnaryOp};
-use crate::shape::{concrete, known};
-use crate::testing::{Array, Reference, run_program};
+use crate::shape::known;
+use crate::testing::{Array, compiled, run_program};
 use crate::verify::verify;
 
 const SHAPE: [usize; 2] = [6, 4];
@@ -22,25 +21,6 @@ fn leaf(op: Op, shape: &[usize]) -> Tensor {
 
 fn variable(id: VarId, shape: &[usize]) -> Tensor {
     leaf(Op::Variable(id), shape)
-}
-
-fn compiled(inputs: &[Tensor], outputs: &[Tensor], updates: &[(VarId, Tensor)]) -> Program {
-    let shapes: Vec<Vec<usize>> = inputs
-        .iter()
-        .map(|t| concrete(t.shape()).unwrap())
-        .collect();
-    let request = Request {
-        inputs,
-        input_shapes: &shapes,
-        outputs,
-        updates,
-        training: true,
-    };
-    let options = Options {
-        fuse: true,
-        verify: true,
-    };
-    compile(&request, &Reference, options).unwrap()
 }
 
 /// Variable 1 and its running mean 2 are updated from a gradient by a rate, variable 3, which falls.

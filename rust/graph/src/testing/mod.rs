@@ -14,6 +14,7 @@ use crate::node::Tensor;
 use crate::op::{Op, VarId};
 use crate::ops::infer_concrete;
 use crate::program::{Program, Source, Value};
+use crate::shape::concrete;
 
 /// A tensor of numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,6 +191,30 @@ fn rows(x: &Array, f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
         f(&r.iter().map(|v| v - log).collect::<Vec<_>>())
     };
     x.data.chunks(n).flat_map(row).collect()
+}
+
+/// The program of a training function whose inputs' shapes are known, through all passes.
+pub(crate) fn compiled(
+    inputs: &[Tensor],
+    outputs: &[Tensor],
+    updates: &[(VarId, Tensor)],
+) -> Program {
+    let shapes: Vec<Vec<usize>> = inputs
+        .iter()
+        .map(|t| concrete(t.shape()).unwrap())
+        .collect();
+    let request = Request {
+        inputs,
+        input_shapes: &shapes,
+        outputs,
+        updates,
+        training: true,
+    };
+    let options = Options {
+        fuse: true,
+        verify: true,
+    };
+    compile(&request, &Reference, options).unwrap()
 }
 
 /// The values of `results`, given those of some tensors.

@@ -2,15 +2,14 @@
 
 use crate::autodiff::gradients;
 use crate::build::Builder;
-use crate::compile::{Options, Request, compile};
 use crate::dtype::DType;
 use crate::node::{Node, Tensor, TensorType};
 use crate::op::{
     BinaryOp, Distribution, FusedRegion, MomentsOf, Op, ReduceOp, ReduceOver, UnaryOp, VarId,
 };
 use crate::program::Program;
-use crate::shape::{Dim, concrete};
-use crate::testing::Reference;
+use crate::shape::Dim;
+use crate::testing::compiled;
 
 fn leaf(op: Op, dtype: DType, shape: &[Dim]) -> Tensor {
     let shape = shape.to_vec();
@@ -25,25 +24,6 @@ fn input(shape: &[usize]) -> Tensor {
 fn variable(id: VarId, shape: &[usize]) -> Tensor {
     let shape: Vec<Dim> = shape.iter().copied().map(Some).collect();
     leaf(Op::Variable(id), DType::F32, &shape)
-}
-
-fn compiled(inputs: &[Tensor], outputs: &[Tensor], updates: &[(VarId, Tensor)]) -> Program {
-    let shapes: Vec<Vec<usize>> = inputs
-        .iter()
-        .map(|t| concrete(t.shape()).unwrap())
-        .collect();
-    let request = Request {
-        inputs,
-        input_shapes: &shapes,
-        outputs,
-        updates,
-        training: true,
-    };
-    let options = Options {
-        fuse: true,
-        verify: true,
-    };
-    compile(&request, &Reference, options).unwrap()
 }
 
 fn names(p: &Program) -> Vec<&'static str> {
