@@ -232,10 +232,30 @@ def custom():
     return case
 
 
+class Remembering(SignDescent):
+    """Keeps the latest gradients, too."""
+
+    def get_updates(self, params=None, constraints=None, loss=None):
+        from hornbeam import backend as K
+
+        super().get_updates(params, constraints, loss)
+        for p, g in zip(params, self.get_gradients(loss, params), strict=True):
+            self.weights.append(K.zeros(K.int_shape(p)))
+            self.updates.append(K.update(self.weights[-1], g))
+        return self.updates
+
+
+def remembering():
+    """An optimizer whose state has the gradients themselves."""
+    case = linear()
+    case.model.compile(Remembering(), "mse", metrics=["mae"])
+    return case
+
+
 # Of batch statistics, which are those of the whole batch only where they are synchronized.
 STATISTICS = {function.__name__: function for function in (cnn, statistics)}
-# Whose updates are large enough for each of several workers to have a part.
-LARGE = {function.__name__: function for function in (wide,)}
+# Of updates that workers share, or must not.
+LARGE = {function.__name__: function for function in (wide, remembering)}
 CASES = {
     function.__name__: function
     for function in (mlp, linear, weighted, cnn, lstm, masked, stored, custom)

@@ -37,7 +37,7 @@ def test_workers_share_the_updates_of_large_weights(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["wide", "weighted", "cnn", "masked", "custom"])
+@pytest.mark.parametrize("case", ["wide", "weighted", "cnn", "masked", "custom", "remembering"])
 def test_the_number_of_workers_does_not_show(case, tmp_path):
     one, _ = train(tmp_path, case, 1)
     for workers in (3, 4) if case == "wide" else (3,):
